@@ -1,0 +1,43 @@
+# What one types here. `make study` and `make test` set themselves up; the rest is for developers.
+
+PYTHON ?= python3
+BIN := .venv/bin
+export OMP_NUM_THREADS = 1
+
+.PHONY: help study test test-slow lint format bench install clean
+
+help: ## Show this text
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+study: install ## Run the symbol-length study at the size of a laptop: about five minutes
+	$(BIN)/python studies/symbol_length.py --preset laptop
+
+test: install ## Run the test suite
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: install ## Run the tests that take minutes each
+	$(BIN)/python -m pytest -m slow
+
+lint: install ## Check style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: install ## Put the code into the project's form
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+
+bench: install ## Measure what a study costs beside its training
+	$(BIN)/python benchmarks/overhead.py
+
+install: .venv/installed ## Make .venv with the pinned versions; quick when there is nothing to do
+
+.venv/installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo 'Python 3.11 or newer is needed: make PYTHON=python3.12 ...' >&2; exit 2; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+clean: ## Remove .venv and what tools left
+	rm -rf .venv build *.egg-info .pytest_cache .ruff_cache .mypy_cache

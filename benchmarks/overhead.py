@@ -1,0 +1,95 @@
+"""What a study costs beside its training: Ray's start, scheduling, logging, and memory.
+
+Runs presets of the symbol-length study in a fresh storage folder, each twice. Shares are of the
+core seconds of the same run; the rest is training, timed inside the packs. Prints a table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import os
+import runpy
+import tempfile
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+from rich.console import Console
+from rich.table import Table
+
+from rnn_study import scheduling
+from rnn_study.environment import environment
+from rnn_study.progress import observer
+
+SCRIPT = Path(__file__).parents[1] / "studies" / "symbol_length.py"
+
+
+def main() -> None:
+    """Measure the presets that were asked for."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--presets", nargs="+", default=["smoke"], help="default: smoke")
+    parser.add_argument("--json", type=Path, help="also write the rows to this file")
+    options = parser.parse_args()
+    rows = [measure(preset) for preset in options.presets]
+    table = Table(*rows[0], title="What a study costs beside its training")
+    for row in rows:
+        table.add_row(*map(str, row.values()))
+    Console().print(table)
+    if options.json:
+        text = json.dumps({"environment": environment(), "rows": rows}, indent=1)
+        options.json.write_text(text + "\n")
+
+
+def measure(preset: str) -> dict[str, object]:
+    """One row: seconds, and shares of the core seconds that the run held."""
+    chosen = runpy.run_path(str(SCRIPT))["PRESETS"][preset]
+    cores = len(os.sched_getaffinity(0))
+    with tempfile.TemporaryDirectory() as folder:
+        execution = replace(chosen.execution, storage=Path(folder), tracking_uri=None)
+        with PeakMemory() as memory:
+            first = scheduling.run(chosen.study, execution, observer(io.StringIO())).seconds
+        again = scheduling.run(chosen.study, execution, observer(io.StringIO())).seconds
+    return {
+        "preset": preset,
+        "wall_s": round(first["wall"], 1),
+        "ray_start_s": round(first["ray"], 1),
+        "tune_s": round(first["fit"], 1),
+        "not_training": round(1 - first["train"] / (first["wall"] * cores), 3),
+        "not_training_in_tune": round(1 - first["train"] / (first["fit"] * cores), 3),
+        "logging": round(first["log"] / first["train"], 4),
+        "peak_mib": round(memory.peak / 2**20),
+        "again_s": round(again["wall"], 1),
+    }
+
+
+class PeakMemory:
+    """The largest memory of this process and its children, in bytes, pages they share once."""
+
+    def __enter__(self) -> PeakMemory:
+        self.peak = 0
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        me = psutil.Process()
+        while not self._stop.wait(1.0):
+            total = 0
+            for process in [me, *me.children(recursive=True)]:
+                try:
+                    total += process.memory_full_info().pss
+                except psutil.NoSuchProcess:
+                    continue  # it ended meanwhile
+            self.peak = max(self.peak, total)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,171 @@
+"""The command line of a study: every field of `Study` and `Execution` is a flag, made by tyro.
+
+tyro splits the line and writes the help from the fields' docstrings; `words` reads the values;
+the dataclasses check them.
+"""
+
+from __future__ import annotations
+
+import difflib
+import sys
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, make_dataclass
+from typing import Annotated, Any, get_type_hints
+
+import docstring_parser
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from rnn_study.cells import CELLS
+from rnn_study.config import Study, Training
+from rnn_study.errors import InvalidInput, require_member
+from rnn_study.execution import Execution
+from rnn_study.tally import count
+from rnn_study.tasks import TASKS
+from rnn_study.words import checked, reader
+
+DEFAULT = "laptop"
+"""The preset that is meant where none is named."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preset:
+    """A study and how it runs, under a name on the command line."""
+
+    study: Study
+    execution: Execution = field(default_factory=Execution)
+    description: str
+    """What it is for and how long it takes, in a few words."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a command line asks for."""
+
+    study: Study
+    execution: Execution
+    dry_run: bool
+
+
+def parse(presets: Mapping[str, Preset], question: str, argv: Sequence[str]) -> Request:
+    """What `argv` asks for: the preset of its `--preset`, changed by its other flags.
+
+    One of `presets` is named `DEFAULT`. Raises InvalidInput for what cannot be used, and SystemExit
+    after `--help`.
+    """
+    # The preset first, on its own: it has the defaults of all other flags.
+    preset_flag = _flag("preset", str, DEFAULT, "The study that the other flags change.")
+    chooser: Any = make_dataclass("Chooser", [preset_flag])
+    chosen, _ = tyro.cli(chooser, args=argv, add_help=False, return_unknown_args=True)
+    name = checked("preset", chosen.preset)
+    require_member("preset", name, presets)
+    preset = presets[name]
+
+    training = [f.name for f in fields(Training)]
+    grid = [f.name for f in fields(Study) if f.name not in training]
+    placement = [f.name for f in fields(Execution)]
+    sections = {
+        "study": _section(Study, grid, preset.study),
+        "training": _section(Training, training, preset.study),
+        "execution": _section(Execution, placement, preset.execution),
+    }
+    dry_run = _flag("dry_run", bool, False, "Print the plan (trials, packs, time); start nothing.")
+    nested = [
+        (title, section, field(default_factory=section)) for title, section in sections.items()
+    ]
+    command: Any = make_dataclass("Command", [preset_flag, dry_run, *nested])
+    if {"-h", "--help"} & set(argv):
+        _introduce(presets, question)
+    made, unknown = tyro.cli(
+        command,
+        prog=_program(),
+        args=argv,
+        return_unknown_args=True,
+        config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
+    )
+    if unknown:
+        known = ["preset", "dry_run", *grid, *training, *placement]
+        raise InvalidInput("argument", unknown[0], _hint(unknown[0], known))
+    values = {
+        name: checked(name, value)
+        for title in sections
+        for name, value in vars(getattr(made, title)).items()
+    }
+    return Request(
+        Study(**{name: values[name] for name in (*training, *grid)}),
+        Execution(**{name: values[name] for name in placement}),
+        made.dry_run,
+    )
+
+
+def _section(cls: type, names: Sequence[str], defaults: Study | Execution) -> type:
+    """A dataclass of the named fields of `cls`: a section of the help.
+
+    It checks nothing, so that no InvalidInput is raised within tyro.
+    """
+    hints = get_type_hints(cls)
+    docs = {
+        parameter.arg_name: parameter.description or ""
+        for base in reversed(cls.__mro__[:-1])
+        for parameter in docstring_parser.parse_from_object(base).params
+    }
+    flags = [_flag(name, hints[name], getattr(defaults, name), docs[name]) for name in names]
+    summary = (cls.__doc__ or "").partition("\n")[0]
+    return make_dataclass(cls.__name__, flags, namespace={"__doc__": summary})
+
+
+def _flag(name: str, hint: Any, default: Any, text: str) -> tuple[str, Any, Any]:
+    """A field for `make_dataclass` that tyro makes a flag of."""
+    unset = default is None or default is False  # the text says what that means
+    metadata: list[object] = [tyro.conf.arg(help_behavior_hint="" if unset else None)]
+    if hint is not bool:
+        metadata.append(reader(name, hint))
+    made = field(default_factory=lambda: default, metadata={"help": text})
+    return name, Annotated[hint, *metadata], made
+
+
+def _hint(word: str, names: Sequence[str]) -> str:
+    flags = ["--" + name.replace("_", "-") for name in names]
+    near = difflib.get_close_matches(word.partition("=")[0].replace("_", "-"), flags, 1)
+    return f"did you mean {near[0]}?" if near else "--help lists what is"
+
+
+def _introduce(presets: Mapping[str, Preset], question: str) -> None:
+    """Print what tyro cannot know: the question, the presets with their size, examples."""
+    console = Console(highlight=False)
+    console.print(f"{' '.join(question.split())}\n\n[bold]presets[/]")
+    table = Table(box=None, show_header=False, padding=(0, 0, 0, 2))
+    for name, preset in presets.items():
+        trials = count(len(preset.study.trials()), "trial")
+        default = " (the default)" if name == DEFAULT else ""
+        table.add_row(f"[bold]{name}[/]", trials, _size(preset.study))
+        table.add_row("", "", f"[dim]{preset.description}{default}[/]")
+    console.print(table)
+    console.print("\n[bold]examples[/]")
+    for options, meaning in _EXAMPLES:
+        line = f"{_program()} {options}".strip()
+        pieces = textwrap.wrap(line, 74, break_long_words=False, break_on_hyphens=False)
+        console.print(f"  [dim]# {meaning}[/]")
+        console.print("  " + " \\\n      ".join(pieces), markup=False, soft_wrap=True)
+    console.print(f"\n[bold]cells[/]  {', '.join(CELLS)}\n[bold]tasks[/]  {', '.join(TASKS)}\n")
+
+
+_EXAMPLES = (
+    ("", f"the preset {DEFAULT}; the same again goes on where it stopped"),
+    ("--preset smoke --dry-run", "print a plan, start nothing"),
+    ("--cells lstm orthogonal --lengths 50 100 --seeds 16", "ask for other trials"),
+    ("--cells lstm orthogonal --learning-rate lstm=1e-2 orthogonal=1e-3", "a rate for each"),
+    ("--preset paper --help", "another preset's defaults"),
+)
+
+
+def _size(study: Study) -> str:
+    axes = ((study.cells, "cell"), (study.lengths, "length"), (study.seeds, "seed"))
+    grid = " x ".join(count(len(values), what) for values, what in axes)
+    return f"{grid}, {study.epochs:,} epochs, hidden {study.hidden}"
+
+
+def _program() -> str:
+    return f"python {sys.argv[0]}"

@@ -1,0 +1,76 @@
+"""`Cell`: the contract of a recurrent architecture, for many networks at once.
+
+Axes, here and everywhere in the package:
+
+    S  seeds: members of a pack, one network each      I  input channels
+    B  batch: sequences                                H  hidden units
+    T  time steps                                      D  state size
+    O  outputs of the read-out                         N  sequences of a data set
+
+Every parameter has a leading axis S, and no operation ever mixes two members.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+Parameters = dict[str, Tensor]
+"""Trained tensors by name, each with a leading axis S."""
+Weights = dict[str, Tensor]
+"""What `step` and `scan` read: the parameters, after the cell's parametrisation."""
+
+
+class Cell(ABC):
+    """A recurrent architecture. Stateless: parameters are passed in.
+
+    A new cell implements `init` and `step`, and overrides the rest where it differs. It may replace
+    `scan` by something faster with the same values and gradients; `Cell.scan` stays the oracle.
+    """
+
+    gates: int
+    """Products with an (H, H) matrix per time step, a measure of cost."""
+
+    def state_size(self, hidden: int) -> int:
+        """D for H = `hidden`."""
+        return hidden
+
+    @abstractmethod
+    def init(self, rng: np.random.Generator, inputs: int, hidden: int) -> dict[str, np.ndarray]:
+        """Initial parameters of one member, without the axis S, float32."""
+
+    def weights(self, params: Parameters) -> Weights:
+        """The weights that `step` reads, differentiable in `params`; once an optimiser step."""
+        return params
+
+    @abstractmethod
+    def step(
+        self, weights: Weights, x: Float[Tensor, "S B I"], state: Float[Tensor, "S B D"]
+    ) -> Float[Tensor, "S B D"]:
+        """The next state."""
+
+    def scan(
+        self, weights: Weights, x: Float[Tensor, "S T B I"], state: Float[Tensor, "S B D"]
+    ) -> tuple[Float[Tensor, "S T B H"], Float[Tensor, "S B D"]]:
+        """Outputs at every time step, and the last state."""
+        outputs = []
+        for x_t in x.unbind(1):
+            state = self.step(weights, x_t, state)
+            outputs.append(self.output(state))
+        return torch.stack(outputs, 1), state
+
+    def output(self, state: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch H"]:
+        """The part of a state that the read-out sees."""
+        return state
+
+    def project_(self, params: Parameters) -> None:  # noqa: B027 (most cells allow any)
+        """Moves parameters, in place, into the set that the cell allows; after each update."""
+
+
+def uniform(rng: np.random.Generator, bound: float, *shape: int) -> np.ndarray:
+    """Float32 numbers, uniform within plus or minus `bound`."""
+    return rng.uniform(-bound, bound, shape).astype(np.float32)

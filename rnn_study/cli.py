@@ -1,0 +1,133 @@
+"""The command of a study: from the line a user types to the tables they read."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from rich.console import Console
+
+from rnn_study import terminal
+from rnn_study.arguments import Preset, Request, parse
+from rnn_study.errors import InvalidInput, require
+from rnn_study.execution import Execution
+from rnn_study.progress import observer, say
+
+if TYPE_CHECKING:
+    from rnn_study.scheduling import Report
+
+__all__ = ["Preset", "main"]
+
+OK, FAILED, REFUSED = 0, 1, 2
+
+_AGAIN = "The same command goes on from here."
+
+
+def main(presets: Mapping[str, Preset], question: str, argv: Sequence[str] | None = None) -> int:
+    """Run the study that `argv` asks for, print its tables, and return the exit code.
+
+    0: every trial has a result (divergence is one); 1: some failed, or Ray died; 2: the input
+    cannot be used, and nothing was created; 130, 143: stopped by Ctrl-C or SIGTERM.
+    """
+    try:
+        request = parse(presets, question, sys.argv[1:] if argv is None else argv)
+        _check(request.execution)
+        return _plan(request) if request.dry_run else _run(request)
+    except InvalidInput as refused:
+        print("error:", " ".join(str(refused).split()), file=sys.stderr)
+        return REFUSED
+    except KeyboardInterrupt:  # before or after the study has a handler of its own
+        print(_AGAIN, flush=True)
+        return 128 + signal.SIGINT
+
+
+def _plan(request: Request) -> int:
+    from rnn_study import scheduling
+
+    study, execution = request.study, request.execution
+    plan = scheduling.plan(study, execution)
+    _console().print(
+        terminal.plan(study, execution, plan.packs, plan.finished, plan.resources, plan.seconds)
+    )
+    return OK
+
+
+def _run(request: Request) -> int:
+    from rnn_study import scheduling  # ray and mlflow take seconds to import
+
+    name = request.study.name
+    say(f"{name}: looking up finished trials; Ray starts if any are missing", sys.stdout)
+    try:
+        with closing(observer()) as watching:  # or an interrupted terminal keeps the live table
+            report = scheduling.run(request.study, request.execution, watching)
+    except scheduling.Interrupted as interrupted:
+        print(f"{interrupted} {_AGAIN}", flush=True)
+        return interrupted.exit_code
+    _show(request, report)
+    return FAILED if report.failures else OK
+
+
+def _show(request: Request, outcome: Report) -> None:
+    """Write the tables and figures, and print what a user wants to read first."""
+    from rnn_study import aggregate, report
+
+    study, execution = request.study, request.execution
+    folder = execution.results(study)
+    report.write(outcome.runs, outcome.histories, folder)
+    console = _console()
+    console.print()
+    console.print(terminal.length_table(aggregate.length_table(outcome.runs)))
+    console.print()
+    console.print(terminal.seed_sensitivity(aggregate.seed_sensitivity(outcome.runs)))
+    console.print()
+    if outcome.failures:
+        console.print(terminal.failures(study.trials(), outcome.failures))
+        console.print()
+    console.print(terminal.times(outcome.seconds))
+    console.print(f"Tables and figures: {folder}", soft_wrap=True)
+    console.print(f"Every run, in MLflow:\n{mlflow_command(execution)}", soft_wrap=True)
+
+
+def mlflow_command(execution: Execution) -> str:
+    """What opens the MLflow UI on what was logged: a command, or a server's address."""
+    uri = execution.resolved_tracking_uri
+    if uri.startswith(("http://", "https://")):
+        return terminal.without_password(uri)
+    beside = Path(sys.executable).with_name("mlflow")
+    program = [str(beside)] if beside.exists() else [sys.executable, "-m", "mlflow"]
+    return shlex.join([*program, "ui", "--backend-store-uri", uri])
+
+
+def _check(execution: Execution) -> None:
+    """Refuse what cannot work on this machine, before anything is created."""
+    _check_writable(execution.storage)
+    at = execution.ray_address
+    ray_starts_here = at == "local" or (at == "auto" and not os.environ.get("RAY_ADDRESS"))
+    if execution.device == "cuda" and ray_starts_here:
+        usable = torch.cuda.is_available()
+        require(usable, "device", "cuda", "PyTorch sees no GPU on this machine; use auto or cpu")
+
+
+def _check_writable(folder: Path) -> None:
+    """Try it in the deepest folder that exists: permissions alone do not tell."""
+    existing = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
+    try:
+        with tempfile.TemporaryDirectory(prefix=".rnn_study_", dir=existing):
+            pass
+    except OSError as error:
+        reason = f"{existing}: {(error.strerror or str(error)).lower()}"
+        raise InvalidInput(
+            "storage", str(folder), f"use a folder that you can write to ({reason})"
+        ) from None
+
+
+def _console() -> Console:
+    return Console(highlight=False, emoji=False, markup=False)

@@ -1,0 +1,270 @@
+"""What is asked: `Study`, `Trial` and `Pack`, frozen, validated and hashed.
+
+A `Study` expands to its `Trial`s. A trial's `id` is a hash of everything that determines its
+result, so the same trial has the same id in every study, on every machine and in every pack.
+How trials run (devices, packs, folders) is `execution.Execution`; it never changes a result.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from functools import cached_property
+from itertools import pairwise
+from typing import Any, Literal
+
+from rnn_study.cells import CELLS
+from rnn_study.errors import (
+    require,
+    require_member,
+    require_positive,
+    require_values,
+    require_whole,
+)
+from rnn_study.tasks import TASKS
+
+NUMERICS = 1
+"""Raised by hand when a change of the code changes results; part of every trial's id."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """How one network is trained. The defaults are those of the paper's symbol classification."""
+
+    hidden: int = 200
+    """Hidden units of the recurrent layer."""
+    epochs: int = 15_000
+    """Most epochs (passes over the training data) of a trial; it ends earlier when solved."""
+    batch: int = 100
+    """Sequences in a batch; the training data must divide into whole batches."""
+    train_size: int = 1000
+    """Training sequences."""
+    val_size: int = 1000
+    """Validation sequences."""
+    decay_epochs: tuple[int, ...] = (500, 1000, 2000)
+    """Epochs after which the learning rate is multiplied by --decay."""
+    decay: float = 0.1
+    """Factor of the learning rate at each of --decay-epochs."""
+    clip: float = 0.25
+    """Largest norm of a network's gradient; a larger gradient is scaled down to it."""
+    batch_loss: Literal["mean", "sum"] = "mean"
+    """A batch's loss is the mean over its sequences, or their sum as in the authors' code."""
+
+    def __post_init__(self) -> None:
+        for name in ("hidden", "epochs", "batch", "train_size", "val_size"):
+            self._set(name, require_whole(name, getattr(self, name), 1))
+        epochs = [require_whole("decay_epochs", epoch, 1) for epoch in self.decay_epochs]
+        self._set("decay_epochs", tuple(epochs))
+        self._set("decay", require_positive("decay", self.decay))
+        self._set("clip", require_positive("clip", self.clip))
+        require_member("batch_loss", self.batch_loss, ("mean", "sum"))
+        require(
+            self.train_size % self.batch == 0,
+            "batch",
+            self.batch,
+            f"use a divisor of train_size = {self.train_size}",
+        )
+
+    def _set(self, name: str, value: object) -> None:
+        """Stores a value in its plain type: equal settings are written, and hashed, alike."""
+        object.__setattr__(self, name, value)
+
+    def training(self) -> dict[str, Any]:
+        """The fields of `Training` alone, by name."""
+        return {f.name: getattr(self, f.name) for f in fields(Training)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial(Training):
+    """One condition (cell, length, learning rate) with one seed: one network, one MLflow run."""
+
+    task: str
+    """A name in `TASKS`."""
+    cell: str
+    """A name in `CELLS`."""
+    length: int
+    """Sequence length, time steps."""
+    learning_rate: float
+    """Adam's initial learning rate."""
+    seed: int
+    """Draws the initial weights and the order of the batches."""
+    data_seed: int = 0
+    """Draws the data."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_member("task", self.task, TASKS)
+        require_member("cell", self.cell, CELLS)
+        low = TASKS[self.task].min_length
+        self._set("length", require_whole("length", self.length, 1))
+        require(
+            self.length >= low,
+            "length",
+            self.length,
+            f"the {self.task} task needs at least {low} time steps",
+        )
+        self._set("learning_rate", require_positive("learning_rate", self.learning_rate))
+        self._set("seed", require_whole("seed", self.seed, 0))
+        self._set("data_seed", require_whole("data_seed", self.data_seed, 0))
+
+    @cached_property
+    def id(self) -> str:
+        """16 hexadecimal digits, equal for equal trials on every machine."""
+        return _digest({"numerics": NUMERICS, **asdict(self)})
+
+    @property
+    def condition(self) -> str:
+        """Cell, length and learning rate, as people write them: `lstm, length 50, rate 0.01`."""
+        return f"{self.cell}, length {self.length}, rate {self.learning_rate:g}"
+
+    @property
+    def cost(self) -> float:
+        """Floating-point operations of the recurrent products, if it trains to its last epoch."""
+        sequences = self.epochs * (3 * self.train_size + self.val_size)  # backward costs twice
+        return 2.0 * sequences * self.length * CELLS[self.cell].gates * self.hidden**2
+
+
+@dataclass(frozen=True)
+class Pack:
+    """Trials that train together as one stacked computation; only seeds and rates differ."""
+
+    trials: tuple[Trial, ...]
+
+    def __post_init__(self) -> None:
+        require(len(self.trials) > 0, "pack", self.trials, "use at least one trial")
+        ids = {trial.id for trial in self.trials}
+        require(len(ids) == len(self.trials), "pack", sorted(ids), "use each trial once")
+        shapes = {pack_shape(trial) for trial in self.trials}
+        require(len(shapes) == 1, "pack", len(shapes), "use trials of one shape")
+
+    @property
+    def cost(self) -> float:
+        """Floating-point operations of all its trials, at most."""
+        return sum(trial.cost for trial in self.trials)
+
+    @property
+    def name(self) -> str:
+        """What its members share, for people: `lstm, length 50, 8 trials`."""
+        first = self.trials[0]
+        return f"{first.cell}, length {first.length}, {len(self.trials)} trials"
+
+    def to_json(self) -> str:
+        return json.dumps([asdict(trial) for trial in self.trials])
+
+    @classmethod
+    def from_json(cls, text: str) -> Pack:
+        return cls(tuple(Trial(**fields_) for fields_ in json.loads(text)))
+
+
+def pack_shape(trial: Trial) -> Trial:
+    """What trials must share to train in one pack: all but seeds and learning rate."""
+    return replace(trial, seed=0, data_seed=0, learning_rate=1.0)
+
+
+def packs(trials: Iterable[Trial], size: int) -> list[Pack]:
+    """Trials of equal shape in packs of at most `size`, evenly filled, the costliest pack first."""
+    require_whole("pack_size", size, 1)
+    by_shape: dict[Trial, list[Trial]] = {}
+    for trial in trials:
+        by_shape.setdefault(pack_shape(trial), []).append(trial)
+    made = []
+    for members in by_shape.values():
+        count = math.ceil(len(members) / size)
+        bounds = [round(i * len(members) / count) for i in range(count + 1)]
+        made += [Pack(tuple(members[a:b])) for a, b in pairwise(bounds)]
+    return sorted(made, key=lambda pack: -pack.cost)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study(Training):
+    """The declared grid of trials: every cell at every length with every seed."""
+
+    name: str
+    """Name of the study, of its MLflow experiment and of its results folder."""
+    task: str
+    """Data set, loss and metrics."""
+    cells: tuple[str, ...]
+    """Recurrent architectures to compare."""
+    lengths: tuple[int, ...]
+    """Sequence lengths, time steps."""
+    seeds: Sequence[int]
+    """One number n means the seeds 0 to n - 1; several numbers mean those; a:b means a to b - 1."""
+    learning_rate: float | Mapping[str, float]
+    """Adam's initial learning rate: one number, or one per cell as `lstm=1e-2 orthogonal=1e-3`."""
+    data_seed: int = 0
+    """Draws the data, the same for every seed."""
+    tie_seeds: bool = False
+    """Draw the data from each trial's own seed, as the authors' code does."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(
+            isinstance(self.name, str)
+            and bool(re.fullmatch(r"[A-Za-z0-9][\w.-]{0,99}", self.name)),
+            "name",
+            self.name,
+            "use at most 100 letters, digits, '.', '_' and '-', a letter or digit first",
+        )
+        for axis in ("cells", "lengths", "seeds"):
+            self._set(axis, require_values(axis, getattr(self, axis)))
+        for cell in self.cells:
+            require_member("cells", cell, CELLS)
+        for axis in ("lengths", "seeds"):
+            self._set(axis, tuple(require_whole(axis, value, 0) for value in getattr(self, axis)))
+        self._set("data_seed", require_whole("data_seed", self.data_seed, 0))
+        require_member("task", self.task, TASKS)
+        if isinstance(self.learning_rate, Mapping):
+            for cell in self.learning_rate:
+                require_member("learning_rate", cell, CELLS)
+            rates = {
+                cell: require_positive("learning_rate", r) for cell, r in self.learning_rate.items()
+            }
+            self._set("learning_rate", rates)
+        else:
+            self._set("learning_rate", require_positive("learning_rate", self.learning_rate))
+        require(isinstance(self.tie_seeds, bool), "tie_seeds", self.tie_seeds, "use True or False")
+        self.trials()  # each checks itself
+
+    def learning_rate_of(self, cell: str) -> float:
+        """The initial learning rate of `cell`."""
+        rate = self.learning_rate
+        if isinstance(rate, Mapping):
+            needed = f"give one for each cell, {cell} too"
+            require(cell in rate, "learning_rate", dict(rate), needed)
+            rate = rate[cell]
+        return rate
+
+    def trials(self) -> list[Trial]:
+        """Every trial of the grid, by cell, then length, then seed."""
+        return [
+            Trial(
+                **self.training(),
+                task=self.task,
+                cell=cell,
+                length=length,
+                learning_rate=self.learning_rate_of(cell),
+                seed=seed,
+                data_seed=seed if self.tie_seeds else self.data_seed,
+            )
+            for cell in self.cells
+            for length in self.lengths
+            for seed in self.seeds
+        ]
+
+    @property
+    def id(self) -> str:
+        """16 hexadecimal digits, equal for equal declarations."""
+        return _digest(self.declaration())
+
+    def declaration(self) -> dict[str, Any]:
+        """The study as plain JSON values."""
+        return json.loads(json.dumps(asdict(self)))
+
+
+def _digest(values: Mapping[str, Any]) -> str:
+    text = json.dumps(values, sort_keys=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,55 @@
+"""`InvalidInput`, which means "what you asked for cannot be done", and the checks that raise it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from numbers import Integral, Real
+from typing import Any
+
+
+class InvalidInput(ValueError):
+    """A setting that cannot be used: one line with the field, the value and what is allowed.
+
+    Raised before any run or actor is created. The command line prints it and exits with 2.
+    """
+
+    def __init__(self, field: str, value: object, allowed: str) -> None:
+        super().__init__(f"{field}: {value!r} is not allowed; {allowed}")
+        self.field = field
+
+
+def require(ok: bool, name: str, value: object, allowed: str) -> None:
+    """Raises InvalidInput unless `ok`."""
+    if not ok:
+        raise InvalidInput(name, value, allowed)
+
+
+def require_whole(name: str, value: Any, low: int) -> int:
+    """The value as an int; it must be a whole number (no bool) of at least `low`."""
+    whole = isinstance(value, Integral) and not isinstance(value, bool)
+    require(whole and value >= low, name, value, f"use a whole number of at least {low}")
+    return int(value)
+
+
+def require_positive(name: str, value: Any) -> float:
+    """The value as a float; it must be a finite number above zero."""
+    number = isinstance(value, Real) and not isinstance(value, bool)
+    positive = number and math.isfinite(value) and value > 0
+    require(positive, name, value, "use a finite number above 0")
+    return float(value)
+
+
+def require_values(name: str, values: Any) -> tuple[Any, ...]:
+    """The values as a tuple; they must be a sequence of at least one, each there once."""
+    several = isinstance(values, Iterable) and not isinstance(values, str)
+    require(several, name, values, "use a list of values")
+    found = tuple(values)
+    require(len(found) > 0, name, found, "use at least one")
+    require(len(set(found)) == len(found), name, found, "use each value once")
+    return found
+
+
+def require_member(name: str, value: object, known: Iterable[str]) -> None:
+    """Requires one of the `known` values."""
+    require(value in (options := sorted(known)), name, value, f"choose from {', '.join(options)}")

@@ -1,0 +1,59 @@
+"""`Execution`: where and how a study's trials run, which never changes what they find."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from rnn_study.config import Study
+from rnn_study.errors import require_member, require_positive, require_whole
+
+
+@dataclass(frozen=True, kw_only=True)
+class Execution:
+    """Where and how trials run. Nothing here changes a result."""
+
+    pack_size: int = 4
+    """Most trials that train together in one process."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where packs train; auto takes a GPU if Ray has one."""
+    cpus_per_pack: float = 1.0
+    """CPU cores that each pack reserves from Ray."""
+    gpus_per_pack: float = 1.0
+    """Share of a GPU that each pack reserves from Ray, if it trains on one."""
+    retries: int = 2
+    """How often a crashed pack goes on from its checkpoint before its trials count as failed."""
+    checkpoint_seconds: float = 30.0
+    """Seconds between two checkpoints of a pack."""
+    storage: Path = field(default_factory=lambda: Path.home() / "rnn_study")
+    """Folder for checkpoints, tables and figures; every node of a cluster must see it."""
+    tracking_uri: str | None = None
+    """MLflow tracking server; default: MLFLOW_TRACKING_URI, else a SQLite file in --storage."""
+    ray_address: str = "auto"
+    """A running Ray cluster; auto takes RAY_ADDRESS, else starts Ray on this machine."""
+
+    def __post_init__(self) -> None:
+        require_whole("pack_size", self.pack_size, 1)
+        require_member("device", self.device, ("auto", "cpu", "cuda"))
+        require_positive("cpus_per_pack", self.cpus_per_pack)
+        require_positive("gpus_per_pack", self.gpus_per_pack)
+        require_whole("retries", self.retries, 0)
+        require_positive("checkpoint_seconds", self.checkpoint_seconds)
+        object.__setattr__(self, "storage", Path(self.storage).expanduser().resolve())
+
+    @property
+    def resolved_tracking_uri(self) -> str:
+        """The tracking URI in use, after the environment and the default."""
+        embedded = f"sqlite:///{self.storage / 'mlflow.db'}"
+        return self.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or embedded
+
+    def results(self, study: Study) -> Path:
+        """The folder of `study`'s tables and figures."""
+        return self.storage / "studies" / study.name
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of all checkpoints, one folder a trial id."""
+        return self.storage / "checkpoints"

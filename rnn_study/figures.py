@@ -1,0 +1,243 @@
+"""Runs and histories to pictures. Each function draws on an Axes, or lays several out in a Figure.
+
+No queries, no statistics (medians come from `aggregate`), no `pyplot`: nothing global is touched.
+A cell has the same colour and marker in every figure.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import NullLocator
+
+from rnn_study import aggregate
+from rnn_study.looks import (
+    BAR,
+    DASHES,
+    DOTTED,
+    GREY,
+    TEXT,
+    accuracy_axis,
+    dot,
+    ends,
+    epoch_axis,
+    kinds,
+    label,
+    look,
+    put_legend,
+    setting,
+    shade,
+    tint,
+)
+
+CHANCE: Final = 0.25
+"""Accuracy of always naming one class of the symbol task."""
+
+
+def accuracy_by_length(
+    runs: pd.DataFrame, ax: Axes, metric: str = "val_accuracy", chance: float | None = CHANCE
+) -> Axes:
+    """Accuracy against length: every finished seed a dot, each cell's medians bars on a line.
+
+    Cells stand side by side at a length, and near-equal accuracies side by side within a cell. The
+    axis of length is logarithmic. A diverged seed is a cross at its last finite accuracy. A cell
+    with several settings has a line for each, told apart by dashes and hollow dots.
+    """
+    column = "val_accuracy" if metric == "accuracy" else metric
+    levels = ["cell", *aggregate.distinguishing(runs)]
+    series = list(aggregate.conditions(runs, levels))
+    lengths = _lengths(runs)
+    gap = min(np.diff(np.log(lengths)), default=0.5)
+    width = 0.8 * gap / max(len(series), 1)
+    entries: dict[str, Any] = {}
+    for place, (key, group) in enumerate(series):
+        mark = look(key[0])
+        variant = [other[0] for other, _ in series[:place]].count(key[0])
+        shift = (place - (len(series) - 1) / 2) * width
+        table = aggregate.seed_sensitivity(group, metric)
+        at = table.index.get_level_values("length").to_numpy(dtype=float) * math.exp(shift)
+        dashes = ("-", "--", "-.", ":")[variant % 4]
+        face = "white" if variant else mark.colour
+        median = table["median"].to_numpy()
+        ax.plot(at, median, dashes, color=mark.colour, linewidth=0.9, zorder=2)
+        ax.plot(at, median, "_", color=shade(mark.colour), zorder=5, **BAR)
+        for _, seeds in aggregate.conditions(_seeds(group), ["length"]):
+            x, y = _places(seeds, column, shift, width)
+            lost = seeds["diverged"].to_numpy(dtype=bool)
+            dots: dict[str, Any] = {"facecolors": face, "edgecolors": mark.colour, "alpha": 0.6}
+            ax.scatter(x[~lost], y[~lost], 13, marker=mark.marker, linewidths=0.5, zorder=3, **dots)
+            cross: dict[str, Any] = {"marker": "x", "color": shade(mark.colour), "linewidths": 1}
+            ax.scatter(x[lost], y[lost], 16, zorder=4, **cross)
+        style = {"markerfacecolor": face, "linestyle": dashes, "linewidth": 0.9}
+        entries[_name(key, levels)] = dot(mark.marker, mark.colour, **style)
+    seeds = _seeds(runs)
+    if len(seeds):
+        entries["median"] = dot("_", "black", **BAR | {"markersize": 10})
+    if len(seeds) and seeds["diverged"].any():
+        entries["diverged"] = dot("x", "black")
+    accuracy_axis(ax, "validation accuracy", chance, empty=seeds.empty)
+    ax.set_xscale("log")
+    ax.set_xticks(lengths, [str(length) for length in lengths])
+    ax.xaxis.set_minor_locator(NullLocator())
+    if lengths:
+        ax.set_xlim(lengths[0] * math.exp(-0.6 * gap), lengths[-1] * math.exp(0.6 * gap))
+    ax.set_xlabel("sequence length (time steps)", fontsize=TEXT)
+    put_legend(ax, entries)
+    return ax
+
+
+def validation_histories(
+    histories: Mapping[str, pd.DataFrame],
+    runs: pd.DataFrame,
+    ax: Axes,
+    chance: float | None = CHANCE,
+) -> Axes:
+    """Validation accuracy against epoch, every finished seed a thin line in its cell's colour.
+
+    Give it the runs of one length: the paper's Figure 6. A dot ends the line of a solved seed, a
+    cross that of a diverged one.
+    """
+    seeds = list(_seeds(runs).itertuples())
+    drawn = [_seed(ax, histories, run, look(str(run.cell)).colour) for run in seeds]
+    accuracy_axis(ax, "validation accuracy", chance, empty=not any(drawn))
+    epoch_axis(ax)
+    cells = dict.fromkeys(str(run.cell) for run in seeds)
+    lines = {label(cell): Line2D([], [], color=look(cell).colour) for cell in cells}
+    put_legend(ax, lines | ends(seeds))
+    return ax
+
+
+def seed_histories(
+    histories: Mapping[str, pd.DataFrame],
+    runs: pd.DataFrame,
+    ax: Axes,
+    chance: float | None = CHANCE,
+    legend: bool = True,
+) -> Axes:
+    """Validation (solid) and training (dashed) accuracy against epoch of every finished seed.
+
+    Give it the runs of one condition: the paper's Supplementary Figure 2. Solved seeds have their
+    cell's colour and end in a dot; unsolved ones are grey, and end in a cross if they diverged.
+    """
+    seeds = list(_seeds(runs).itertuples())
+    drawn = [
+        _seed(ax, histories, run, look(str(run.cell)).colour if run.solved else GREY, training=True)
+        for run in seeds
+    ]
+    accuracy_axis(ax, "accuracy", chance, empty=not any(drawn), name_chance=legend)
+    epoch_axis(ax)
+    if legend:
+        put_legend(ax, kinds(seeds) | ends(seeds))
+    return ax
+
+
+def training_histories(
+    histories: Mapping[str, pd.DataFrame], runs: pd.DataFrame, chance: float | None = CHANCE
+) -> Figure:
+    """`seed_histories` of every condition: a row a cell (and setting), a column a length."""
+    levels = ["cell", *aggregate.distinguishing(runs)]
+    series = list(aggregate.conditions(runs, levels))
+    lengths = _lengths(runs)
+    names = [_name(key, levels, between="\n") for key, _ in series]
+    rows, columns = max(len(series), 1), max(len(lengths), 1)
+    beside = 0.07 * max((len(line) for name in names for line in name.split("\n")), default=0)
+    size = (max(0.7 + 1.65 * columns + beside, 5.4), 0.9 + 1.4 * rows)
+    figure = Figure(figsize=size, layout="constrained")
+    panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    for row, name, (_, group) in zip(panels, names, series, strict=False):
+        for ax, length in zip(row, lengths, strict=True):
+            seed_histories(histories, group[group["length"] == length], ax, chance, legend=False)
+        row[-1].annotate(
+            name, (1, 0.5), (6, 0), xycoords="axes fraction", textcoords="offset points",
+            va="center", fontsize=TEXT,
+        )  # fmt: skip
+    if not series:
+        seed_histories(histories, runs, panels[0, 0], chance, legend=False)
+    for ax, length in zip(panels[0], lengths, strict=False):
+        ax.set_title(f"length {length}", fontsize=TEXT)
+    for ax in panels.flat:
+        ax.set(xlabel="", ylabel="")
+        ax.label_outer()
+    figure.supxlabel("epoch", fontsize=TEXT)
+    figure.supylabel("accuracy", fontsize=TEXT)
+    seeds = list(_seeds(runs).itertuples())
+    line = {} if chance is None else {"chance": Line2D([], [], color="black", **DOTTED)}
+    put_legend(figure, kinds(seeds) | ends(seeds) | line)
+    return figure
+
+
+def _places(
+    seeds: pd.DataFrame, column: str, shift: float, width: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Where the seeds of one condition are drawn, `shift` from their length in logarithms.
+
+    Values within `close` of each other stand side by side in the order of their seeds: in the
+    order of size they would look like a slope. NaN: no finite value, not drawn.
+    """
+    close = 0.015
+    y = seeds[column].to_numpy(dtype=float, na_value=math.nan)
+    offsets = np.zeros(len(y))
+    order = np.argsort(y, kind="stable")  # NaN last
+    start = 0
+    for end in range(1, len(order) + 1):
+        if end == len(order) or not y[order[end]] - y[order[start]] <= close:
+            count = end - start
+            step = min(0.14, 0.9 / count) * width
+            offsets[np.sort(order[start:end])] = (np.arange(count) - (count - 1) / 2) * step
+            start = end
+    return seeds["length"].to_numpy(dtype=float) * np.exp(shift + offsets), y
+
+
+def _seed(
+    ax: Axes,
+    histories: Mapping[str, pd.DataFrame],
+    run: Any,
+    colour: str,
+    training: bool = False,
+) -> bool:
+    """Draw the history of one seed, if there is one."""
+    history = histories.get(run.trial_id)
+    if history is None or history.empty:
+        return False
+    epoch = history["epoch"].to_numpy()
+    accuracy = history["val_accuracy"].to_numpy(dtype=float)
+    over = 2.1 if run.solved else 2.0  # solved seeds above unsolved ones
+    if training:
+        style = {"color": tint(colour), "linestyle": DASHES, "linewidth": 0.6}
+        ax.plot(epoch, history["train_accuracy"].to_numpy(dtype=float), zorder=over, **style)
+    ax.plot(epoch, accuracy, color=colour, linewidth=0.7, zorder=over + 0.5)
+    finite = np.flatnonzero(np.isfinite(accuracy))
+    if len(finite) and (run.solved or run.diverged):
+        last = finite[-1]
+        marker, colour = ("o", colour) if run.solved else ("x", "black")
+        ax.plot(epoch[last], accuracy[last], marker, color=colour, markersize=3, zorder=3)
+    return True
+
+
+def _seeds(runs: pd.DataFrame) -> pd.DataFrame:
+    """Finished runs in the order of drawing, which does not depend on the order of rows."""
+    levels = ["cell", "length", *aggregate.distinguishing(runs), "seed", "data_seed"]
+    groups = [group for _, group in aggregate.conditions(aggregate.finished(runs), levels)]
+    if not groups:
+        return runs.iloc[:0]
+    seeds = pd.concat(groups)
+    flags = {name: aggregate.flags(seeds[name]) for name in ("solved", "diverged")}
+    return seeds.assign(**flags)
+
+
+def _lengths(runs: pd.DataFrame) -> list[int]:
+    return sorted({int(length) for length in runs["length"]}) if len(runs) else []
+
+
+def _name(key: Sequence[Any], levels: Sequence[str], between: str = ", ") -> str:
+    """A series for people: its cell, and its settings if they differ within a cell."""
+    pairs = list(zip(levels, key, strict=True))[1:]
+    settings = [f"{name.replace('_', ' ')} {setting(value)}" for name, value in pairs]
+    return between.join([label(key[0]), *settings])

@@ -1,0 +1,142 @@
+"""How figures look: the cells' colours and markers, sizes, axes and legends."""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.legend_handler import HandlerTuple
+from matplotlib.lines import Line2D
+
+TEXT: Final = 9.0
+SMALL: Final = 8.0
+"""Sizes of labels, and of ticks and legends, in points at the figure's own size."""
+
+GREY: Final = "#767676"
+DASHES: Final = (0, (3, 1.5))
+DOTTED: Final[dict[str, Any]] = {"linestyle": ":", "linewidth": 0.8}
+BAR: Final[dict[str, Any]] = {"markersize": 15, "markeredgewidth": 1.6}
+
+
+class Look(NamedTuple):
+    """How a cell is drawn."""
+
+    colour: str
+    marker: str
+
+
+# Okabe and Ito's palette: told apart under every common colour blindness.
+LOOKS: Final = {
+    "lstm": Look("#0072B2", "o"),
+    "stable_lstm": Look("#D55E00", "s"),
+    "stable_lstm_provable": Look("#CC79A7", "D"),
+    "orthogonal": Look("#009E73", "^"),
+}
+SPARE: Final = (Look("#E69F00", "v"), Look("#56B4E9", "P"), Look("#000000", "p"))
+
+
+def look(cell: str) -> Look:
+    """The colour and marker of a cell; a cell without its own has a spare one, by its name."""
+    return LOOKS.get(cell) or SPARE[zlib.crc32(cell.encode()) % len(SPARE)]
+
+
+def label(cell: str) -> str:
+    """A cell's name for people: `stable_lstm` is "stable LSTM"."""
+    words = cell.split("_")
+    return " ".join(word.upper() if word in ("lstm", "gru", "rnn") else word for word in words)
+
+
+def setting(value: Any) -> str:
+    """A setting's value as it is given on the command line."""
+    if isinstance(value, tuple):
+        return " ".join(map(setting, value)) or "none"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def kinds(seeds: Sequence[Any]) -> dict[str, Any]:
+    """Legend entries for the kinds of lines."""
+    entries = {
+        "validation": Line2D([], [], color="black", linewidth=1),
+        "training": Line2D([], [], color=tint("black"), linewidth=1, linestyle=DASHES),
+    }
+    if not all(run.solved for run in seeds):
+        entries["unsolved"] = Line2D([], [], color=GREY, linewidth=1)
+    return entries
+
+
+def ends(seeds: Sequence[Any]) -> dict[str, Any]:
+    """Legend entries for the ends of lines, as far as there are such seeds."""
+    solved = dict.fromkeys(look(run.cell).colour for run in seeds if run.solved)
+    entries: dict[str, Any] = {}
+    if solved:
+        entries["solved"] = tuple(dot("o", colour) for colour in solved)
+    if any(run.diverged for run in seeds):
+        entries["diverged"] = dot("x", "black")
+    return entries
+
+
+def dot(marker: str, colour: str, **style: Any) -> Line2D:
+    """A legend's dot."""
+    plain: dict[str, Any] = {"marker": marker, "color": colour, "linestyle": "", "markersize": 4}
+    return Line2D([], [], **plain | style)
+
+
+def tint(colour: str) -> Any:
+    """Half as strong on white. Not transparent, which many overlapping lines would undo."""
+    return tuple(0.5 + 0.5 * part for part in to_rgb(colour))
+
+
+def shade(colour: str) -> Any:
+    """Half as bright, to be seen on dots of the colour."""
+    return tuple(0.5 * part for part in to_rgb(colour))
+
+
+def accuracy_axis(
+    ax: Axes, name: str, chance: float | None, empty: bool, name_chance: bool = True
+) -> None:
+    """The vertical axis, the line of chance with its name, and a word if there are no data."""
+    ax.set_ylim(0, 1.04)
+    ax.set_yticks([0, 0.25, 0.5, 0.75, 1])
+    ax.set_ylabel(name, fontsize=TEXT)
+    ax.tick_params(labelsize=SMALL)
+    ax.spines[["top", "right"]].set_visible(False)
+    if chance is not None:
+        ax.axhline(chance, color="black", zorder=1, **DOTTED)
+    if chance is not None and name_chance:
+        ax.annotate(
+            "chance", (1, chance), (3, 0), xycoords=("axes fraction", "data"), va="center",
+            textcoords="offset points", fontsize=SMALL, annotation_clip=False,
+        )  # fmt: skip
+    if empty:
+        place: dict[str, Any] = {"transform": ax.transAxes, "ha": "center", "va": "center"}
+        ax.text(0.5, 0.6, "no data", fontsize=SMALL, color=GREY, **place)
+
+
+def epoch_axis(ax: Axes) -> None:
+    """The horizontal axis of histories, logarithmic if they are long."""
+    ax.set_xlabel("epoch", fontsize=TEXT)
+    if (
+        1000 < ax.dataLim.xmax < math.inf
+    ):  # a seed may solve in 20 epochs, another be followed for 15,000
+        ax.set_xscale("log")
+
+
+def put_legend(owner: Axes | Figure, entries: Mapping[str, Any]) -> None:
+    """Above the axes, where there are no data, in as many columns as the figure is wide."""
+    if not entries:
+        return
+    wide = owner.figure.bbox.width / owner.figure.dpi  # inches
+    column = 0.6 + 0.062 * max(map(len, entries))  # a handle with its gaps, and characters
+    place: dict[str, Any] = {"loc": "outside upper center"}
+    if isinstance(owner, Axes):
+        place = {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderaxespad": 0.2}
+    owner.legend(
+        list(entries.values()), list(entries), ncols=max(1, int(wide / column)),
+        fontsize=SMALL, frameon=False, columnspacing=1.2, handler_map={tuple: HandlerTuple(None)},
+        **place,
+    )  # fmt: skip

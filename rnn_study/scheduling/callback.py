@@ -1,0 +1,132 @@
+"""`Listener`: hears of packs from Ray Tune and tells the tracker and the observer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import tune
+from ray.tune.experiment import Trial as TuneTrial
+
+from rnn_study.config import Pack, Trial
+from rnn_study.progress import Observer
+from rnn_study.scheduling.interruption import Interrupted, Signals
+from rnn_study.scheduling.worker import Message
+from rnn_study.tracking import Tracker, TrackingError
+from rnn_study.training import Checkpoints, summary
+
+LOOK_SECONDS = 5.0
+"""Between two looks at whether Ray is still there."""
+
+
+class Listener(tune.Callback):
+    """Lives in the driver, the only place that writes to MLflow."""
+
+    def __init__(
+        self, tracker: Tracker, observer: Observer, checkpoints: Checkpoints, signals: Signals
+    ) -> None:
+        self.failures: dict[str, str] = {}
+        """Why trials failed, by trial id."""
+        self._tracker = tracker
+        self._observer = observer
+        self._checkpoints = checkpoints
+        self._signals = signals
+        self._open: dict[str, dict[str, Trial]] = {}
+        """Unfinished trials by id, of each Tune trial that has started."""
+        self._looked = time.monotonic()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Tune pickles its callbacks to restore them, which is never asked of it here."""
+        return {}
+
+    def on_step_end(self, iteration: int, trials: list[TuneTrial], **info: Any) -> None:
+        """Stops for a signal, and for a dead cluster, for which Tune would wait for ever."""
+        self._signals.check()
+        if time.monotonic() - self._looked < LOOK_SECONDS:
+            return
+        self._looked = time.monotonic()
+        if not any(node["Alive"] for node in ray.nodes()):
+            raise Interrupted("Ray has died: none of its nodes is alive.", 1)
+
+    def on_trial_start(
+        self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any
+    ) -> None:
+        """Before a pack trains, at its first start and after each crash."""
+        pack = _pack(trial)
+        if trial.trial_id not in self._open:
+            self._open[trial.trial_id] = {member.id: member for member in pack.trials}
+            with stop_without_mlflow():
+                self._tracker.start(pack.trials)
+            self._observer.started(pack)
+
+    def on_trial_result(
+        self,
+        iteration: int,
+        trials: list[TuneTrial],
+        trial: TuneTrial,
+        result: Mapping[str, Any],
+        **info: Any,
+    ) -> None:
+        message: Message = result["message"]
+        with stop_without_mlflow():
+            self._tracker.log(message.histories)
+        self._observer.epochs(_pack(trial), message.histories)
+        for trial_id in message.finished:
+            member = self._open[trial.trial_id].pop(trial_id, None)
+            if member is not None:
+                self.finish(member)
+
+    def finish(self, trial: Trial) -> None:
+        """Records a finished trial, from its last checkpoint."""
+        state = self._checkpoints.load(trial)
+        if state is None or not state.finished:
+            raise RuntimeError(
+                f"trial {trial.id} has ended, but {self._checkpoints.folder / trial.id} does not "
+                "say so; every node must see the storage folder"
+            )
+        numbers = summary(state.history, state.status)
+        with stop_without_mlflow():
+            self._tracker.finish(trial.id, state.history, numbers)
+        self._observer.finished(trial, numbers)
+
+    def on_trial_complete(
+        self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any
+    ) -> None:
+        for member in self._open.pop(trial.trial_id).values():
+            self.finish(member)  # ended before a crash whose message was lost
+        self._observer.ended(_pack(trial))
+
+    def on_trial_error(
+        self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any
+    ) -> None:
+        """After the last retry."""
+        reason = _reason(trial)
+        members = list(self._open.pop(trial.trial_id).values())
+        self.failures |= {member.id: reason for member in members}
+        with stop_without_mlflow():
+            self._tracker.fail([member.id for member in members], reason)
+        self._observer.failed(members, reason)
+        self._observer.ended(_pack(trial))
+
+
+@contextmanager
+def stop_without_mlflow() -> Iterator[None]:
+    """Ends the study when MLflow is gone for good; Tune would take it for a failed pack."""
+    try:
+        yield
+    except TrackingError as error:
+        raise Interrupted(f"{error}.", 1) from error
+
+
+def _pack(trial: TuneTrial) -> Pack:
+    return Pack.from_json(trial.config["pack"])
+
+
+def _reason(trial: TuneTrial) -> str:
+    """The last line of the error that ended a Tune trial."""
+    lines = Path(trial.error_file).read_text().strip().splitlines()
+    return lines[-1].strip()

@@ -1,0 +1,239 @@
+"""What a running study has done so far, and how long it may still take: counts, no output."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from rnn_study.config import Pack, Study, Trial
+
+History = Mapping[str, np.ndarray]
+
+
+@dataclass(eq=False)  # told apart by identity
+class PackTally:
+    """One pack: where its members are."""
+
+    pack: Pack
+    running: bool = False
+    since: float = 0.0
+    """When it last started, by the tally's clock."""
+    seconds: float = 0.0
+    """Running time up to the last report, all starts together."""
+    spent: float = 0.0
+    """Floating-point operations in `seconds`."""
+    epoch: int = 0
+    """The last epoch that a member reported."""
+    reached: dict[str, int] = field(default_factory=dict)
+    """The last epoch of each member, by trial id."""
+    best: dict[str, float] = field(default_factory=dict)
+    """The best validation accuracy so far of each member, by trial id."""
+    closed: dict[str, int] = field(default_factory=dict)
+    """The epochs that each member trained that is through, by trial id."""
+    solved: int = 0
+    diverged: int = 0
+
+    @property
+    def first(self) -> Trial:
+        return self.pack.trials[0]
+
+    @property
+    def median(self) -> float:
+        """Median over the members of their best validation accuracy so far; NaN before any."""
+        return statistics.median(self.best.values()) if self.best else math.nan
+
+    @property
+    def top(self) -> float:
+        """Best validation accuracy so far of any member; NaN before any."""
+        return max(self.best.values(), default=math.nan)
+
+    @property
+    def open_cost(self) -> float:
+        """Operations that the members still need at most."""
+        still = [trial for trial in self.pack.trials if trial.id not in self.closed]
+        return math.fsum(
+            trial.cost * (1 - self.reached.get(trial.id, 0) / trial.epochs) for trial in still
+        )
+
+    @property
+    def expected_cost(self) -> float:
+        """Its cost, less what members saved that ended before their last epoch."""
+        return math.fsum(
+            trial.cost * self.closed.get(trial.id, trial.epochs) / trial.epochs
+            for trial in self.pack.trials
+        )
+
+
+class Tally:
+    """Counts what an `Observer` is told."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._start = clock()
+        self._at_once = 1
+        self._of_trial: dict[str, PackTally] = {}
+        self.packs: list[PackTally] = []
+        self.name = ""
+        self.total = self.earlier = self.trained = 0
+        self.solved = self.diverged = self.failed = 0
+
+    def plan(self, study: Study, packs: Sequence[Pack], finished: int) -> None:
+        self.name, self.total, self.earlier = study.name, len(study.trials()), finished
+        self.packs = [PackTally(pack) for pack in packs]
+        self._of_trial = {trial.id: of for of in self.packs for trial in of.pack.trials}
+
+    def started(self, pack: Pack) -> PackTally:
+        tally = self.of(pack.trials)
+        tally.running, tally.since = True, self._clock()
+        self._at_once = max(self._at_once, len(self.running))
+        return tally
+
+    def epochs(self, pack: Pack, histories: Mapping[str, History]) -> PackTally:
+        tally, now = self.of(pack.trials), self._clock()
+        tally.seconds, tally.since = tally.seconds + now - tally.since, now
+        for trial in pack.trials:
+            history = histories.get(trial.id)
+            if history is None or len(history["epoch"]) == 0:
+                continue
+            first, last = int(history["epoch"][0]), int(history["epoch"][-1])
+            # a resumed trial starts in the middle, and one that crashed starts over from there
+            before = min(tally.reached.get(trial.id, first - 1), first - 1)
+            tally.spent += trial.cost * (last - before) / trial.epochs
+            tally.reached[trial.id] = last
+            accuracy = np.asarray(history["val_accuracy"], dtype=float)
+            top = max(accuracy[np.isfinite(accuracy)], default=-math.inf)
+            if top > tally.best.get(trial.id, -math.inf):
+                tally.best[trial.id] = float(top)
+        tally.epoch = max(tally.reached.values(), default=0)
+        return tally
+
+    def finished(self, trial: Trial, summary: Mapping[str, float]) -> None:
+        solved, diverged = bool(summary.get("solved", 0)), bool(summary.get("diverged", 0))
+        self.solved, self.diverged = self.solved + solved, self.diverged + diverged
+        self.trained += 1
+        if trial.id not in self._of_trial:
+            return  # trained before an interruption, recorded only now
+        tally = self.of([trial])
+        tally.closed[trial.id] = int(summary.get("epochs_trained", trial.epochs))
+        best = summary.get("best_val_accuracy", -math.inf)
+        if best > tally.best.get(trial.id, -math.inf):
+            tally.best[trial.id] = best
+        tally.solved, tally.diverged = tally.solved + solved, tally.diverged + diverged
+
+    def fail(self, trials: Sequence[Trial]) -> None:
+        for trial in trials:
+            self.of([trial]).closed[trial.id] = trial.epochs
+        self.failed += len(trials)
+
+    def ended(self, pack: Pack) -> PackTally:
+        tally = self.of(pack.trials)
+        tally.running = False
+        return tally
+
+    def of(self, trials: Sequence[Trial]) -> PackTally:
+        """The pack that `trials` are in."""
+        return self._of_trial[trials[0].id]
+
+    @property
+    def running(self) -> list[PackTally]:
+        return [tally for tally in self.packs if tally.running]
+
+    @property
+    def waiting(self) -> list[PackTally]:
+        return [tally for tally in self.packs if not tally.running and tally.open_cost > 0]
+
+    @property
+    def done(self) -> int:
+        """Trials with a result, those finished earlier included."""
+        return self.earlier + self.trained
+
+    @property
+    def elapsed(self) -> float:
+        return self._clock() - self._start
+
+    @property
+    def share(self) -> float:
+        """Share of the work to do that is done, from 0 to 1."""
+        whole = sum(tally.pack.cost for tally in self.packs)
+        return 1 - sum(tally.open_cost for tally in self.packs) / whole if whole else 1.0
+
+    def seconds_left(self) -> float | None:
+        """A guess; None before the first report.
+
+        Each cell has its own speed, since cells of equal cost take unequal times. Members that
+        run are expected to go on to their last epoch, and packs that wait to save what packs of
+        their cell saved so far by early ends.
+        """
+        seen = [tally for tally in self.packs if tally.spent > 0 and tally.seconds > 0]
+        if not seen:
+            return None
+        begun = [tally for tally in self.packs if tally.running or tally.closed or tally.spent]
+        slowness = _ratio_by_cell(seen, lambda tally: (tally.seconds, tally.spent))
+        kept = _ratio_by_cell(begun, lambda tally: (tally.expected_cost, tally.pack.cost))
+        busy = [
+            tally.open_cost * (tally.seconds / tally.spent if tally in seen else slowness(tally))
+            for tally in self.running
+        ]
+        queued = [tally.open_cost * kept(tally) * slowness(tally) for tally in self.waiting]
+        return max((sum(busy) + sum(queued)) / self._at_once, max(busy, default=0.0))
+
+
+def _ratio_by_cell(
+    tallies: Iterable[PackTally], parts: Callable[[PackTally], tuple[float, float]]
+) -> Callable[[PackTally], float]:
+    """The ratio of two sums over the packs of a cell; over all packs, for a cell that has none."""
+    sums: dict[str | None, tuple[float, float]] = {}
+    for tally in tallies:
+        above, below = parts(tally)
+        for key in (tally.first.cell, None):
+            total = sums.get(key, (0.0, 0.0))
+            sums[key] = total[0] + above, total[1] + below
+
+    def ratio(tally: PackTally) -> float:
+        above, below = sums.get(tally.first.cell, sums[None])
+        return above / below
+
+    return ratio
+
+
+def duration(seconds: float) -> str:
+    """`3:10`, `1:02:03` or `5 d 3 h`."""
+    minutes, rest = divmod(math.floor(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours >= 48:
+        return f"{hours // 24} d {hours % 24} h"
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def about(seconds: float) -> str:
+    """A guessed duration, without digits that it does not deserve."""
+    step = 5 if seconds < 120 else 10 if seconds < 600 else 60
+    return duration(float(math.ceil(seconds / step) * step))
+
+
+def count(number: int, what: str) -> str:
+    """`1 pack`, `2 packs`."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def label(trials: Sequence[Trial]) -> str:
+    """Trials of one shape, for people: `lstm, length 50, seeds 0-3`."""
+    return f"{trials[0].cell}, length {trials[0].length}, {seeds(trials)}"
+
+
+def seeds(trials: Sequence[Trial]) -> str:
+    """`seed 5`, `seeds 0-3`."""
+    return f"seed{'' if len(trials) == 1 else 's'} {seed_range(trials)}"
+
+
+def seed_range(trials: Sequence[Trial]) -> str:
+    """`5`, `0-3`, `2, 5, 7` or `2, 5, … 31`."""
+    values = sorted({trial.seed for trial in trials})
+    if len(values) > 1 and values[-1] - values[0] == len(values) - 1:
+        return f"{values[0]}-{values[-1]}"
+    shown = values if len(values) <= 3 else [*values[:2], f"… {values[-1]}"]
+    return ", ".join(map(str, shown))

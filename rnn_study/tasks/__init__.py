@@ -1,0 +1,10 @@
+"""Tasks: a data set, a loss and its metrics, one file each. `TASKS` is their only registry."""
+
+from rnn_study.tasks.symbol import Symbol
+from rnn_study.tasks.task import Sequences, Split, Task
+
+TASKS: dict[str, Task] = {
+    "symbol": Symbol(),
+}
+
+__all__ = ["TASKS", "Sequences", "Split", "Symbol", "Task"]

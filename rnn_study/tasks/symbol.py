@@ -1,0 +1,57 @@
+"""Symbol classification, the temporal-order problem (paper, Section 5.2)."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch.nn.functional as F
+from jaxtyping import Float, Integer
+from torch import Tensor
+
+from rnn_study.randomness import generator
+from rnn_study.tasks.task import Sequences, Split, Task, one_hot
+
+
+class Symbol(Task):
+    """Which of p and q came first and which second, among the distractors a, b, c and d?
+
+    Two relevant symbols stand at t1 in 10..18 and t2 in 40..49, counted from zero; the classes are
+    (p, p), (p, q), (q, p) and (q, q). Inputs are one-hot over p, q, a, b, c, d; the read-out is at
+    the last step. Chance is 0.25. First described by Hochreiter and Schmidhuber (1997).
+    """
+
+    symbols = "pqabcd"
+    first = (10, 18)
+    second = (40, 49)
+    min_length = second[1] + 1
+    inputs = len(symbols)
+    outputs = 4
+    metric = "accuracy"
+
+    def sequences(self, seed: int, split: Split, length: int, size: int) -> Sequences:
+        """Inputs (N, T) uint8, indices into `symbols`; targets (N,) int64, the class."""
+        rng = generator(seed, "symbol", split, length)
+        inputs = rng.integers(2, 6, (size, length), dtype=np.uint8)
+        relevant = rng.integers(0, 2, (size, 2), dtype=np.uint8)
+        rows = np.arange(size)
+        for (low, high), symbol in zip((self.first, self.second), relevant.T, strict=True):
+            inputs[rows, rng.integers(low, high + 1, size)] = symbol
+        return Sequences(inputs, relevant @ np.array([2, 1]))
+
+    def encode(self, inputs: Tensor) -> Float[Tensor, "*batch I"]:
+        return one_hot(inputs, self.inputs)
+
+    def loss(
+        self, outputs: Float[Tensor, "S B O"], targets: Integer[Tensor, "S B"]
+    ) -> Float[Tensor, "S B"]:
+        """Cross entropy, nats."""
+        return F.cross_entropy(outputs.transpose(1, 2), targets, reduction="none")
+
+    def score(
+        self, outputs: Float[Tensor, "S B O"], targets: Integer[Tensor, "S B"]
+    ) -> Float[Tensor, "S B"]:
+        """One where the largest output is the class, else zero: the metric is the accuracy."""
+        return (outputs.argmax(-1) == targets).float()
+
+    def solved(self, metric: np.ndarray) -> np.ndarray:
+        """Every validation sequence is right."""
+        return metric == 1

@@ -1,0 +1,12 @@
+"""MLflow in and out: `Tracker` writes a study's runs, `read_runs` and `read_histories` read them.
+
+An MLflow experiment holds one run per declaration of a study (the parent) and one run per trial
+id (its children). This package alone imports mlflow, and never its fluent interface.
+"""
+
+import rnn_study.tracking.environment  # noqa: F401  (first: it decides how mlflow is imported)
+from rnn_study.tracking.patience import TrackingError
+from rnn_study.tracking.reader import finished_trials, read_histories, read_runs
+from rnn_study.tracking.tracker import Tracker
+
+__all__ = ["Tracker", "TrackingError", "finished_trials", "read_histories", "read_runs"]

@@ -1,0 +1,184 @@
+"""Runs and histories read back from MLflow, as data frames."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import Any, get_origin, get_type_hints
+
+import pandas as pd
+from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
+from mlflow.tracking import MlflowClient
+
+from rnn_study.config import Study, Training, Trial
+from rnn_study.errors import InvalidInput
+from rnn_study.tracking.environment import settings
+from rnn_study.tracking.patience import logger
+from rnn_study.tracking.store import (
+    FAILURE,
+    HISTORY,
+    SUMMARY,
+    TRIAL,
+    best,
+    connect,
+    experiment_of,
+    finished,
+    search,
+    shown,
+)
+
+RETRIES = 3
+"""How often MLflow asks a server again that does not answer."""
+DOWNLOADS = 8
+"""Histories that are fetched from a server at once."""
+IDS = 100
+"""Run ids in one search."""
+
+_INHERITED = {field.name for field in fields(Training)}
+_FIELDS = sorted(fields(Trial), key=lambda field: field.name in _INHERITED)  # its own come first
+_TYPES = get_type_hints(Trial)
+
+
+def _dtype(name: str) -> Any:
+    """The column type of a field of `Trial`."""
+    kind = _TYPES[name]
+    if get_origin(kind) is tuple:
+        return "object"
+    return {int: "int64", float: "float64"}.get(kind, "str")
+
+
+_COLUMNS: dict[str, Any] = (
+    {"trial_id": "str", "run_id": "str", "status": "str"}
+    | {field.name: _dtype(field.name) for field in _FIELDS}
+    | dict.fromkeys(("val_accuracy", "best_val_accuracy", SUMMARY, "epochs_to_solve"), "float64")
+    | {"solved": "bool", "diverged": "bool", "train_seconds": "float64", "failure": "object"}
+)
+
+
+def read_runs(uri: str, study_name: str) -> pd.DataFrame:
+    """The runs of a study's trials, one row a trial, by cell, length, learning rate and seed.
+
+    Columns: `trial_id`, `run_id`, `status` (MLflow's), every field of `Trial`, and what a finished
+    trial's summary holds: `val_accuracy`, `best_val_accuracy`, `epochs_trained`, `epochs_to_solve`,
+    `solved`, `diverged`, `train_seconds` (NaN or False where there is none), `failure` (the reason,
+    or None). Raises `InvalidInput`.
+    """
+    client = _open(uri)
+    with settings(retries=RETRIES):
+        experiment = experiment_of(client, study_name)
+        if experiment is None:
+            names = [each.name for each in client.search_experiments() if each.name != "Default"]
+            known = ", ".join(sorted(names)) or "none"
+            raise InvalidInput("study", study_name, f"known studies: {known}")
+        trials = defaultdict(list)
+        for run in search(client, experiment.experiment_id):
+            if TRIAL in run.data.tags:
+                trials[run.data.tags[TRIAL]].append(run)
+    rows = [row for runs in trials.values() if (row := _row(best(runs))) is not None]
+    columns = {
+        name: pd.Series([row[name] for row in rows], dtype=kind) for name, kind in _COLUMNS.items()
+    }
+    frame = pd.DataFrame(columns)
+    order = ["cell", "length", "learning_rate", "seed", "data_seed", "trial_id"]
+    return frame.sort_values(order, ignore_index=True)
+
+
+def read_histories(uri: str, runs: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """The whole histories of those of `runs` (rows of `read_runs`) that are FINISHED, by trial id.
+
+    A history has the columns `epoch`, the metrics and `seconds`, one row an epoch. A finished run
+    without one, whose artifact somebody has deleted, is left out with a warning.
+    """
+    chosen = runs[runs["status"] == "FINISHED"]
+    trials = dict(zip(chosen["run_id"], chosen["trial_id"], strict=True))
+    client = _open(uri)
+
+    def read(run: Run, folder: Path) -> pd.DataFrame | None:
+        repository = get_artifact_repository(run.info.artifact_uri, tracking_uri=uri)
+        target = folder / run.info.run_id
+        try:
+            if isinstance(repository, LocalArtifactRepository):
+                return pd.read_parquet(repository.download_artifacts(HISTORY))
+            target.mkdir()
+            return pd.read_parquet(repository.download_artifacts(HISTORY, str(target)))
+        except (MlflowException, OSError) as error:
+            if not _missing(error):
+                raise
+            logger.warning("run %s has no %s in MLflow", run.info.run_id, HISTORY)
+            return None
+
+    with settings(retries=RETRIES), tempfile.TemporaryDirectory() as folder:
+        found = _runs_of(client, list(trials))
+        with ThreadPoolExecutor(DOWNLOADS) as pool:
+            frames = pool.map(lambda run: (run.info.run_id, read(run, Path(folder))), found)
+            by_run = {run_id: frame for run_id, frame in frames if frame is not None}
+    return {trial_id: by_run[run_id] for run_id, trial_id in trials.items() if run_id in by_run}
+
+
+def finished_trials(uri: str, study: Study) -> set[str]:
+    """The ids of the trials of a study's experiment whose run is FINISHED. Creates nothing."""
+    client = connect(uri, write=False)
+    if client is None:
+        return set()
+    with settings(retries=RETRIES):
+        return finished(client, study.name)
+
+
+def _open(uri: str) -> MlflowClient:
+    client = connect(uri, write=False)
+    if client is None:
+        raise InvalidInput("tracking_uri", shown(uri), "no study has made this file yet")
+    return client
+
+
+def _row(run: Run) -> dict[str, Any] | None:
+    """A run as a row; None if its driver died before it wrote what trial it is."""
+    params, metrics, tags = run.data.params, run.data.metrics, run.data.tags
+    missing = {field.name for field in _FIELDS if field.name not in params}
+    if any(field.name in missing and field.default is MISSING for field in _FIELDS):
+        return None
+    row = {f.name: f.default if f.name in missing else _value(f.name, params) for f in _FIELDS}
+    if SUMMARY not in metrics:
+        metrics = {}  # only epochs so far: no result
+    row |= {name: metrics.get(name) for name, kind in _COLUMNS.items() if name not in row}
+    row |= {name: metrics.get(name, 0.0) == 1.0 for name in ("solved", "diverged")}
+    return row | {
+        "trial_id": tags[TRIAL],
+        "run_id": run.info.run_id,
+        "status": run.info.status,
+        "failure": tags.get(FAILURE) or None,
+    }
+
+
+def _value(name: str, params: Mapping[str, str]) -> Any:
+    """A param in the type that `Trial` has it in."""
+    kind, text = _TYPES[name], params[name]
+    if kind is int or kind is float:
+        return kind(text)
+    return tuple(json.loads(text)) if get_origin(kind) is tuple else text
+
+
+def _runs_of(client: MlflowClient, run_ids: list[str]) -> Iterator[Run]:
+    """The runs with these ids, of one experiment."""
+    if not run_ids:
+        return
+    experiment_id = client.get_run(run_ids[0]).info.experiment_id
+    for first in range(0, len(run_ids), IDS):
+        quoted = ", ".join(f"'{run_id}'" for run_id in run_ids[first : first + IDS])
+        yield from search(client, experiment_id, f"attributes.run_id IN ({quoted})")
+
+
+def _missing(error: Exception) -> bool:
+    """Whether a download failed because there is no such artifact."""
+    if isinstance(error, MlflowException):
+        text = str(error)
+        return error.error_code == "RESOURCE_DOES_NOT_EXIST" or "404" in text
+    return isinstance(error, FileNotFoundError)

@@ -1,0 +1,237 @@
+"""`Tracker`: the one hand that writes a study's runs to MLflow."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from mlflow.entities import Run, RunTag
+from mlflow.exceptions import MlflowException
+from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT, MLFLOW_PARENT_RUN_ID
+
+from rnn_study.config import Study, Trial
+from rnn_study.tracking.environment import settings
+from rnn_study.tracking.patience import Patience, logger
+from rnn_study.tracking.points import History, final_point, points
+from rnn_study.tracking.runs import ALIVE, Runs
+from rnn_study.tracking.store import (
+    FAILURE,
+    STUDY,
+    SUMMARY,
+    TRIAL,
+    connect,
+    create_database,
+    finished,
+)
+from rnn_study.tracking.writer import Writer
+
+PATIENCE_SECONDS = 900.0
+"""How long a store may be away before the tracker gives up."""
+INTERRUPT_SECONDS = 2.0
+"""How long `interrupt` tries to mark runs KILLED."""
+LONGEST_REASON = 5000
+"""Characters of a failure's reason that are kept; MLflow takes 8000."""
+
+
+@dataclass
+class _Child:
+    """The run of a trial that was started in this session."""
+
+    run_id: str
+    trial: Trial
+    logged: set[int] = field(default_factory=set)
+    """The epochs that are stored or queued."""
+    summarised: bool = False
+    """Whether its final metrics are stored already."""
+    ended: bool = False
+    """Whether its end is stored or queued: nothing more is written."""
+
+
+class Tracker:
+    """Writes the runs of one study: `open`, then `start`, `log`, `finish`, `fail`, then `close`.
+
+    One process uses it, the driver, from one thread. `log`, `finish` and `fail` queue; a
+    background thread writes, and waits while the store is away. What it could not write in the
+    end, the next call raises as `TrackingError`.
+
+    A trial has one run in the experiment, whatever happens: it is found by its tag, and goes on
+    after a crash. A finished run is never touched again.
+    """
+
+    def __init__(
+        self, uri: str, study: Study, artifacts: Path, *, patience: float = PATIENCE_SECONDS
+    ) -> None:
+        """Checks that the store at `uri` can be used, and creates nothing.
+
+        `artifacts`: folder for the artifacts of an SQLite store; a server has its own.
+        `patience`: seconds that the store may be away. Raises `InvalidInput`.
+        """
+        self._uri, self._study, self._artifacts = uri, study, Path(artifacts).absolute()
+        self._client = connect(uri, write=True)
+        self._patience = Patience(uri, patience)
+        self._settings = ExitStack()
+        self._opened: tuple[Runs, Writer] | None = None
+        self._parent = ""
+        self._inherited: dict[str, str] = {}  # tags of every child
+        self._trials: dict[str, Trial] = {}
+        self._known: dict[str, Run] = {}
+        self._children: dict[str, _Child] = {}
+        self._killed = False
+
+    @property
+    def seconds(self) -> float:
+        """Time spent on writing: in calls that the store answered, and on making artifacts."""
+        return self._patience.busy
+
+    @property
+    def cpu_seconds(self) -> float:
+        """Of `seconds`, what took processor time from training; the rest is waiting."""
+        return self._patience.cpu
+
+    def finished(self) -> set[str]:
+        """The ids of the trials whose run is FINISHED. Creates nothing."""
+        if self._client is None:
+            return set()
+        with settings():
+            return self._patience.call(finished, self._client, self._study.name)
+
+    def open(self, trials: Sequence[Trial], environment: Mapping[str, str]) -> None:
+        """Makes or reopens the experiment and the parent run, and repairs what a crash left.
+
+        `environment` becomes tags of the parent; `git_commit` in it is every run's source version.
+        Runs that a dead driver left RUNNING become KILLED, but for those of `trials`.
+        """
+        self._settings.enter_context(settings())
+        embedded = self._uri.startswith("sqlite:")
+        self._client = self._client or create_database(self._uri, self._artifacts)
+        runs = Runs(self._client, self._patience, self._study.name)
+        runs.open_experiment(self._artifacts if embedded else None)
+        writer = Writer(self._client, self._patience)
+        self._opened = runs, writer
+        self._trials = {trial.id: trial for trial in trials}
+        self._known = runs.repair(self._study.id, self._trials)
+        for trial_id in self._trials.keys() & self._known.keys():
+            if self._known[trial_id].info.status in ALIVE:
+                writer.begin(self._known[trial_id].info.run_id)
+        tags = {f"environment.{key}": text for key, text in environment.items()}
+        if "git_commit" in environment:
+            self._inherited[MLFLOW_GIT_COMMIT] = environment["git_commit"]
+        tags |= self._inherited
+        parent = runs.find(STUDY, self._study.id)
+        parent = parent or runs.create(STUDY, self._study.id, self._study.name, tags)
+        self._parent = self._inherited[MLFLOW_PARENT_RUN_ID] = parent.info.run_id
+        declaration = self._study.declaration()
+        runs.reopen(parent, declaration, tags)
+        runs.log_json(self._parent, declaration, "study.json")
+
+    def start(self, trials: Sequence[Trial]) -> None:
+        """Creates or reopens one run per trial, RUNNING when this returns.
+
+        A trial that has ended, in this session or FINISHED in an earlier one, is left alone.
+        """
+        runs, writer = self._check()
+        for trial in trials:
+            if trial.id in self._children:
+                continue
+            name = f"{trial.condition}, seed {trial.seed}"
+            run = self._known.get(trial.id) or runs.create(TRIAL, trial.id, name, self._inherited)
+            child = _Child(run.info.run_id, trial, ended=run.info.status == "FINISHED")
+            if not child.ended:
+                writer.begin(child.run_id)
+                runs.reopen(run, asdict(trial), self._inherited)
+                child.logged = runs.epochs(run)
+                child.summarised = SUMMARY in run.data.metrics
+            self._children[trial.id] = child
+
+    def log(self, histories: Mapping[str, History]) -> None:
+        """Queues epochs of running trials, by trial id; those that are stored are left out."""
+        _, writer = self._check()
+        for trial_id, history in histories.items():
+            child = self._children[trial_id]
+            if not child.ended:
+                made = points(history, child.trial.epochs, child.logged)
+                child.logged |= made.keys()
+                writer.add(child.run_id, made.values())
+
+    def finish(self, trial_id: str, history: History, summary: Mapping[str, float]) -> None:
+        """Queues a trial's end: its whole history, its final metrics, FINISHED."""
+        (_, writer), child = self._check(), self._children[trial_id]
+        if child.ended:
+            return
+        # With what an earlier session trained, but did not store before it was killed.
+        made = list(points(history, child.trial.epochs, child.logged, ended=True).values())
+        if not child.summarised:
+            made.append(final_point(history, summary))
+        writer.end(child.run_id, "FINISHED", made, history)
+        child.ended = True
+
+    def fail(self, trial_ids: Sequence[str], reason: str) -> None:
+        """Queues the failure of trials: FAILED, with the reason as a tag."""
+        _, writer = self._check()
+        self.start([self._trials[i] for i in trial_ids if i not in self._children])
+        for child in (self._children[trial_id] for trial_id in trial_ids):
+            if not child.ended:
+                tag = RunTag(FAILURE, reason[:LONGEST_REASON] or "no reason given")
+                writer.end(child.run_id, "FAILED", tags=[tag])
+                child.ended = True
+
+    def interrupt(self) -> None:
+        """Stops writing at once and marks every unfinished run KILLED, the parent last.
+
+        Takes some two seconds at most: what does not fit in there, the next run repairs.
+        """
+        if self._patience.stopped:
+            return
+        self._patience.stop()
+        if self._opened is not None:
+            killer = threading.Thread(target=self._kill, name="interrupt", daemon=True)
+            killer.start()  # in a thread, because a call of MLflow's cannot be given up
+            killer.join(INTERRUPT_SECONDS)
+            if not self._killed:
+                logger.warning("some runs stay RUNNING in MLflow until the study runs again")
+        self._settings.close()
+
+    def close(self, failed: bool = False) -> None:
+        """Writes what is queued and ends the parent run: FINISHED, or FAILED if the study `failed`.
+
+        Runs that were started and have not ended become KILLED.
+        """
+        if self._opened is None or self._patience.stopped:
+            self._settings.close()
+            return
+        runs, writer = self._opened
+        try:
+            writer.drain()
+            runs.settle()
+            for run_id in [*writer.unfinished]:
+                runs.end(run_id, "KILLED")
+            runs.end(self._parent, "FAILED" if failed else "FINISHED")
+        except BaseException:  # a signal's too
+            self.interrupt()
+            raise
+        self._patience.stop()
+        self._settings.close()
+
+    def _kill(self) -> None:
+        assert self._opened is not None
+        runs, writer = self._opened
+        try:
+            for run_id in [*writer.unfinished]:
+                runs.kill(run_id)
+                writer.unfinished.pop(run_id, None)
+            runs.kill_uncertain()
+            if self._parent:
+                runs.kill(self._parent)
+        except (MlflowException, OSError):
+            return  # the store is away, and there is no time to wait for it
+        self._killed = True
+
+    def _check(self) -> tuple[Runs, Writer]:
+        """What writes; raises what the background thread has met."""
+        if self._opened is None:
+            raise RuntimeError("open the tracker first")
+        self._opened[1].check()
+        return self._opened

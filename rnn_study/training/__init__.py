@@ -1,0 +1,9 @@
+"""Training of packs: many small networks as one stacked computation."""
+
+from rnn_study.training.checkpoint import Checkpoint, Checkpoints
+from rnn_study.training.loop import Epoch, Status, train
+from rnn_study.training.members import History
+from rnn_study.training.network import Network
+from rnn_study.training.summary import summary
+
+__all__ = ["Checkpoint", "Checkpoints", "Epoch", "History", "Network", "Status", "summary", "train"]

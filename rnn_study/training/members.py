@@ -1,0 +1,122 @@
+"""`Members`: the state of a pack in training, and how members join, are saved and leave."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from rnn_study.config import Pack, Trial
+from rnn_study.training.adam import Adam
+from rnn_study.training.checkpoint import Checkpoint, Checkpoints
+from rnn_study.training.data import PackData
+from rnn_study.training.network import Network
+
+History = dict[str, np.ndarray]
+"""A trial's numbers by name, one entry an epoch: `epoch` (from 1) and the metrics."""
+
+
+@dataclass
+class Members:
+    """S networks in training. Members may have trained different numbers of epochs."""
+
+    trials: tuple[Trial, ...]
+    network: Network
+    flat: Float[Tensor, "S P"]
+    adam: Adam
+    epochs: np.ndarray
+    """(S,) epochs trained so far."""
+    histories: list[History]
+    training: PackData
+    validation: PackData
+
+    def __len__(self) -> int:
+        return len(self.trials)
+
+    @classmethod
+    def start(
+        cls, pack: Pack, device: torch.device, checkpoints: Checkpoints | None = None
+    ) -> Members | None:
+        """The members of `pack` that are not finished, where they were; None if all are."""
+        found = {t: checkpoints.load(t) if checkpoints else None for t in pack.trials}
+        states = {t: state for t, state in found.items() if not (state and state.finished)}
+        if not states:
+            return None
+        trials = tuple(states)
+        network = Network(trials[0])
+        fresh = {trial: _fresh(network, trial) for trial in trials if states[trial] is None}
+        begun = [states[trial] or fresh[trial] for trial in trials]
+        return cls(
+            trials,
+            network,
+            network.flatten([state.params for state in begun]).to(device),
+            Adam(
+                network.flatten([state.first for state in begun]).to(device),
+                network.flatten([state.second for state in begun]).to(device),
+                np.array([state.steps for state in begun]),
+            ),
+            np.array([state.epoch for state in begun]),
+            [state.history for state in begun],
+            PackData(trials, "train", device),
+            PackData(trials, "validation", device),
+        )
+
+    def rates(self) -> np.ndarray:
+        """(S,) learning rates of the epoch to come."""
+        return np.array(
+            [
+                trial.learning_rate * trial.decay ** sum(e <= epoch for e in trial.decay_epochs)
+                for trial, epoch in zip(self.trials, self.epochs, strict=True)
+            ]
+        )
+
+    def record(self, metrics: dict[str, np.ndarray]) -> None:
+        """Counts an epoch and appends its metrics, (S,) each, to the histories."""
+        self.epochs = self.epochs + 1
+        rows = {"epoch": self.epochs, **metrics}
+        self.histories = [
+            {
+                name: np.append(past.get(name, values[:0]), values[s])
+                for name, values in rows.items()
+            }
+            for s, past in enumerate(self.histories)
+        ]
+
+    def save(self, checkpoints: Checkpoints, status: Sequence[str], which: np.ndarray) -> None:
+        """Writes a checkpoint of each member in `which`, (S,) bool."""
+        flat, first, second = (t.cpu() for t in (self.flat, self.adam.first, self.adam.second))
+        for s in np.flatnonzero(which).tolist():
+            training = status[s] == "training"
+            state = Checkpoint(
+                epoch=int(self.epochs[s]),
+                status=status[s],
+                steps=int(self.adam.steps[s]),
+                params=self.network.named(flat[s]),
+                first=self.network.named(first[s]) if training else {},
+                second=self.network.named(second[s]) if training else {},
+                history=self.histories[s],
+            )
+            checkpoints.save(self.trials[s], state)
+
+    def keep(self, which: np.ndarray) -> None:
+        """Only the members in `which`, (S,) bool, train on."""
+        rows = np.flatnonzero(which)
+        members = torch.from_numpy(rows).to(self.flat.device)
+        self.trials = tuple(self.trials[s] for s in rows)
+        self.flat = self.flat[members]
+        self.adam = self.adam.keep(members)
+        self.epochs = self.epochs[rows]
+        self.histories = [self.histories[s] for s in rows]
+        self.training.keep(members)
+        self.validation.keep(members)
+
+
+def _fresh(network: Network, trial: Trial) -> Checkpoint:
+    """The state before the first epoch."""
+    params = network.init(trial)
+    zeros = {name: np.zeros_like(array) for name, array in params.items()}
+    return Checkpoint(0, "training", 0, params, zeros, zeros, {})

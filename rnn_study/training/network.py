@@ -1,0 +1,83 @@
+"""A pack's networks: cell and linear read-out, their parameters in one flat tensor a member."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from rnn_study.cells import CELLS
+from rnn_study.cells.cell import Parameters, uniform
+from rnn_study.config import Trial
+from rnn_study.randomness import generator
+from rnn_study.tasks import TASKS
+
+ALIGNMENT = 64
+"""Floats. Members start at multiples of it, so that vector instructions and their scalar rests fall
+on the same entries of a member whatever its place in the pack."""
+
+
+class Network:
+    """The forward pass of S networks of one shape, and how their parameters lie in memory.
+
+    The parameters of a member are one row of a flat (S, P) tensor: the cell's, then `w_out` (H, O)
+    and `b_out` (O). One row is clipped, stepped, kept or left with one operation.
+    """
+
+    def __init__(self, trial: Trial) -> None:
+        self.cell = CELLS[trial.cell]
+        self.task = TASKS[trial.task]
+        self.hidden = trial.hidden
+        self._shapes = {name: array.shape for name, array in self.init(trial).items()}
+        sizes = [math.prod(shape) for shape in self._shapes.values()]
+        self._sizes = [*sizes, -sum(sizes) % ALIGNMENT]
+        self.size = sum(self._sizes)
+        """P, floats a member."""
+
+    def init(self, trial: Trial) -> dict[str, np.ndarray]:
+        """The initial parameters of one member, float32, from its own seed."""
+        rng = generator(trial.seed, "weights", trial.cell, trial.hidden)
+        cell = self.cell.init(rng, self.task.inputs, trial.hidden)
+        bound = trial.hidden**-0.5  # torch.nn.Linear's default
+        return {
+            **cell,
+            "w_out": uniform(rng, bound, trial.hidden, self.task.outputs),
+            "b_out": uniform(rng, bound, self.task.outputs),
+        }
+
+    def flatten(self, members: Sequence[dict[str, np.ndarray]]) -> Float[Tensor, "S P"]:
+        """Named arrays of each member as rows."""
+        rows = np.zeros((len(members), self.size), dtype=np.float32)
+        for row, arrays in zip(rows, members, strict=True):
+            parts = [np.ravel(arrays[name]) for name in self._shapes]
+            row[: self.size - self._sizes[-1]] = np.concatenate(parts)
+        return torch.from_numpy(rows)
+
+    def views(self, flat: Float[Tensor, "S P"]) -> Parameters:
+        """The named tensors inside `flat`, without a copy."""
+        parts = flat.split(self._sizes, 1)
+        named = zip(self._shapes.items(), parts, strict=False)  # the padding has no name
+        return {name: part.unflatten(1, shape) for (name, shape), part in named}
+
+    def named(self, row: Float[Tensor, "P"]) -> dict[str, np.ndarray]:
+        """A host row as named arrays, the inverse of `flatten` for one member."""
+        return {name: tensor[0].numpy() for name, tensor in self.views(row[None]).items()}
+
+    def gradient(self, loss: Float[Tensor, "S"], params: Parameters) -> Float[Tensor, "S P"]:
+        """The gradient of each member's loss, flat."""
+        # sum, not mean: a member's gradient must not depend on the pack's size
+        parts = torch.autograd.grad(loss.sum(), list(params.values()))
+        padding = loss.new_zeros(len(loss), self._sizes[-1])
+        return torch.cat([part.flatten(1) for part in (*parts, padding)], 1)
+
+    def outputs(self, params: Parameters, x: Float[Tensor, "S T B I"]) -> Float[Tensor, "S B O"]:
+        """The read-out at the last step, from a zero initial state."""
+        members, _, batch, _ = x.shape
+        weights = self.cell.weights(params)
+        state = x.new_zeros(members, batch, self.cell.state_size(self.hidden))
+        _, state = self.cell.scan(weights, x, state)
+        return torch.baddbmm(params["b_out"][:, None], self.cell.output(state), params["w_out"])

@@ -1,0 +1,135 @@
+"""Values from the words of a command line, and back.
+
+Words that no value can be read from become an `Unreadable`, not an exception: tyro would catch that
+and print a box of its own. Whether a value can be used is for the dataclasses to say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+from tyro.constructors import PrimitiveConstructorSpec
+
+from rnn_study.cells import CELLS
+from rnn_study.errors import InvalidInput
+
+Read = Callable[[list[str]], Any]
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """Words that no value can be read from."""
+
+    words: Sequence[str]
+    allowed: str
+
+
+def checked(name: str, value: Any) -> Any:
+    """`value`; InvalidInput if it is Unreadable."""
+    if isinstance(value, Unreadable):
+        raise InvalidInput(name, " ".join(value.words), value.allowed)
+    return value
+
+
+def reader(name: str, hint: Any) -> PrimitiveConstructorSpec[Any]:
+    """How tyro reads the field `name` of type `hint`, and writes its default in the help."""
+    read, label = _read_and_label(name, hint)
+    return PrimitiveConstructorSpec(
+        nargs="*",  # whatever their number: `_one` refuses a wrong one in our own words
+        metavar=label,
+        instance_from_str=read,
+        is_instance=lambda _: True,
+        str_from_instance=lambda value: written(name, value),
+    )
+
+
+def _read_and_label(name: str, hint: Any) -> tuple[Read, str]:
+    label = name.rpartition("_")[2].upper()  # --tracking-uri URI
+    if hint is int:
+        return _one(int, "use a whole number"), "N"
+    if hint is float:
+        return _one(float, "use a number"), "X"
+    if hint is Path:
+        return _one(Path), "DIR"
+    if hint in (str, str | None):
+        return _one(str), label
+    if get_origin(hint) is Literal:
+        choices = get_args(hint)
+        allowed = f"choose from {', '.join(choices)}"
+        return _one(lambda word: choices[choices.index(word)], allowed), f"{{{','.join(choices)}}}"
+    if hint == tuple[int, ...]:
+        return _several(int, "use whole numbers"), f"{label.removesuffix('S')} ..."
+    if hint == tuple[str, ...]:
+        return _several(str, ""), f"{label.removesuffix('S')} ..."
+    if hint == Sequence[int]:
+        return _seeds, "N ..."
+    if hint == float | Mapping[str, float]:
+        return _rates, "X ..."
+    raise TypeError(f"{name}: no way to read a {hint} from a command line")
+
+
+def _one(kind: Callable[[str], Any], allowed: str = "") -> Read:
+    def read(words: list[str]) -> Any:
+        if len(words) != 1 or not words[0]:
+            return Unreadable(words, "give one value")
+        try:
+            return kind(words[0])
+        except ValueError:
+            return Unreadable(words, allowed)
+
+    return read
+
+
+def _several(kind: Callable[[str], Any], allowed: str) -> Read:
+    def read(words: list[str]) -> Any:
+        try:
+            return tuple(map(kind, words))
+        except ValueError:
+            return Unreadable(words, allowed)
+
+    return read
+
+
+def _seeds(words: list[str]) -> Any:
+    """`8` means 0 to 7, `3 5 8` those, `4:8` means 4 to 7."""
+    allowed = "a number n for 0 to n - 1, several numbers, or a:b for a to b - 1"
+    seeds: list[int] = []
+    try:
+        for word in words:
+            low, colon, high = word.partition(":")
+            if colon:
+                seeds.extend(range(int(low), int(high)))
+            else:
+                seeds.extend(range(int(low)) if len(words) == 1 else [int(low)])
+    except ValueError:
+        return Unreadable(words, f"use {allowed}")
+    return tuple(seeds) or Unreadable(words, f"use at least one seed: {allowed}")
+
+
+def _rates(words: list[str]) -> Any:
+    """`1e-2` for all cells, or `lstm=1e-2 orthogonal=1e-3`."""
+    unreadable = Unreadable(words, f"use one number, or CELL=NUMBER with {', '.join(CELLS)}")
+    try:
+        if len(words) == 1 and "=" not in words[0]:
+            return float(words[0])
+        pairs = (word.partition("=") for word in words)
+        rates = {cell: float(rate) for cell, _, rate in pairs}
+    except ValueError:
+        return unreadable
+    complete = 0 < len(words) == len(rates)
+    return rates if complete and set(rates) <= set(CELLS) else unreadable
+
+
+def written(name: str, value: Any) -> list[str]:
+    """How `value` is written on the command line."""
+    if isinstance(value, Mapping):
+        return [f"{cell}={rate:g}" for cell, rate in value.items()]
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        low, high = (value[0], value[-1] + 1) if name == "seeds" else (0, 0)
+        if high > low and tuple(value) == tuple(range(low, high)):
+            return [f"{low}:{high}" if low else f"{high}"]
+        return [word for item in value for word in written("", item)]
+    return [f"{value:g}" if isinstance(value, float) else str(value)]

@@ -1,0 +1,280 @@
+"""Checkpoints: training goes on from them bit by bit, and damage costs epochs, never a result."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.numpy
+from small import TRIAL, results, trials
+
+from rnn_study.cells import CELLS
+from rnn_study.config import Pack
+from rnn_study.training import Checkpoint, Checkpoints, checkpoint, train
+
+EVERY = 1e-9
+"""Seconds between two checkpoints: one after every epoch."""
+
+
+def train_for(epochs, members, checkpoints, seconds=EVERY):
+    """Trains `members` for some epochs and is then cut off."""
+    driver = train(Pack(tuple(members)), "cpu", checkpoints, seconds)
+    list(islice(driver, epochs))
+    driver.close()
+
+
+def ends(members, checkpoints):
+    """What is known of each finished trial, to the last bit."""
+    found = {}
+    for trial in members:
+        state = checkpoints.load(trial)
+        assert state.finished
+        history = {k: v.tobytes() for k, v in state.history.items() if k != "seconds"}
+        params = {k: v.tobytes() for k, v in state.params.items()}
+        found[trial] = (state.epoch, state.status, state.steps, history, params)
+    return found
+
+
+def state_of(epoch, status="training", value=1.0):
+    """A checkpoint of any trial, as small as can be."""
+    array = np.full((3, 2), value, dtype=np.float32)
+    history = {"epoch": np.arange(1, epoch + 1), "val_loss": np.full(epoch, np.nan)}
+    moments = {"w": array / 2}
+    return Checkpoint(epoch, status, 10 * epoch, {"w": array}, moments, moments, history)
+
+
+def same(one, other):
+    groups = ("params", "first", "second", "history")
+    assert (one.epoch, one.status, one.steps) == (other.epoch, other.status, other.steps)
+    for ours, theirs in ((getattr(one, g), getattr(other, g)) for g in groups):
+        assert ours.keys() == theirs.keys()
+        for name, array in ours.items():
+            assert array.dtype == theirs[name].dtype and array.shape == theirs[name].shape
+            assert array.tobytes() == theirs[name].tobytes()
+    return True
+
+
+def folder_of(checkpoints, trial=TRIAL) -> Path:
+    return checkpoints.folder / trial.id
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Checkpoints(tmp_path / "checkpoints")
+
+
+@pytest.fixture
+def two(store):
+    """Checkpoints of the epochs 8 and 9."""
+    for epoch in (8, 9):
+        store.save(TRIAL, state_of(epoch, value=epoch))
+    return store
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_training_cut_off_at_any_epoch_and_packed_anew_ends_bit_by_bit_the_same(tmp_path, cell):
+    members = trials(5, cell=cell, epochs=6, decay_epochs=(2, 4), val_size=2)
+    members[3] = replace(members[3], learning_rate=1e30 if cell == "orthogonal" else 1e38)
+    undisturbed, cut = Checkpoints(tmp_path / "undisturbed"), Checkpoints(tmp_path / "cut")
+    results(members, undisturbed)
+    rng = np.random.default_rng(1)
+    while rest := [t for t in members if not ((state := cut.load(t)) and state.finished)]:
+        rng.shuffle(rest)
+        at = int(rng.integers(1, len(rest) + 1))
+        for part in (rest[:at], rest[at:]):
+            if part:
+                train_for(int(rng.integers(0, 4)), part, cut)
+    assert ends(members, cut) == ends(members, undisturbed)
+
+
+def test_epochs_that_were_not_saved_are_trained_again_to_the_same_end(tmp_path):
+    undisturbed, cut = Checkpoints(tmp_path / "undisturbed"), Checkpoints(tmp_path / "cut")
+    members = trials(2, epochs=4)
+    results(members, undisturbed)
+    train_for(2, members, cut)
+    train_for(1, members, cut, seconds=1e9)
+    assert [cut.load(trial).epoch for trial in members] == [2, 2]
+    results(members, cut)
+    assert ends(members, cut) == ends(members, undisturbed)
+
+
+def test_a_member_that_leaves_is_saved_at_once(store):
+    members = [TRIAL, replace(TRIAL, learning_rate=1e38)]
+    train_for(1, members, store, seconds=1e9)
+    assert store.load(members[0]) is None
+    assert store.load(members[1]).status == "diverged"
+
+
+def test_an_epoch_is_saved_before_it_is_yielded(store):
+    for epoch in train(Pack((TRIAL,)), "cpu", store, EVERY):
+        assert store.load(TRIAL).epoch == epoch.number[0]
+        assert store.load(TRIAL).status == epoch.status[0]
+
+
+def test_finished_trials_are_not_trained_again(store):
+    members = trials(4)
+    results(members[:2], store)
+    assert set(results(members, store)) == set(members[2:])
+    assert results(members, store) == {}
+
+
+def test_a_checkpoint_is_read_as_it_was_written(store):
+    store.save(TRIAL, state_of(3))
+    assert same(store.load(TRIAL), state_of(3))
+    done = replace(state_of(4, "solved"), first={}, second={})
+    store.save(TRIAL, done)
+    assert same(store.load(TRIAL), done)
+    assert store.load(TRIAL).finished and not state_of(3).finished
+    assert store.load(replace(TRIAL, seed=1)) is None
+
+
+def test_the_newest_two_are_kept(store):
+    for epoch in (1, 2, 9, 10, 11):
+        store.save(TRIAL, state_of(epoch))
+    names = sorted(path.name for path in folder_of(store).iterdir())
+    assert names == [f"epoch-{e:08d}.{kind}" for e in (10, 11) for kind in ("json", "safetensors")]
+
+
+def test_no_pickle_is_written(store):
+    results([TRIAL], store)
+    for path in folder_of(store).iterdir():
+        if path.suffix == ".json":
+            about = json.loads(path.read_text())
+            assert about["id"] == TRIAL.id and about["trial"]["cell"] == "lstm"
+        else:
+            assert path.suffix == ".safetensors"
+            arrays = safetensors.numpy.load(path.read_bytes())
+            assert all(array.dtype != object for array in arrays.values())
+
+
+def overwrite(path, change):
+    data = path.read_bytes()
+    path.write_bytes(change(data))
+
+
+def flip(data, at, bit=0):
+    return data[:at] + bytes([data[at] ^ (1 << bit)]) + data[at + 1 :]
+
+
+DAMAGE = {
+    "truncated": lambda new, old: overwrite(new, lambda data: data[: len(data) // 2]),
+    "empty": lambda new, old: new.write_bytes(b""),
+    "one bit flipped": lambda new, old: overwrite(new, lambda data: flip(data, len(data) // 2)),
+    "the one before": lambda new, old: shutil.copy(old, new),
+    "something else": lambda new, old: new.write_bytes(b"[1, 2]"),
+    "no text": lambda new, old: new.write_bytes(b"\xff\xfe\x00"),
+    "a folder": lambda new, old: (new.unlink(), new.mkdir()),
+}
+
+
+@pytest.mark.parametrize("kind", ["safetensors", "json"])
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_the_one_before_is_used_where_the_newest_is_damaged(two, caplog, damage, kind):
+    old, new = (folder_of(two) / f"epoch-{e:08d}.{kind}" for e in (8, 9))
+    DAMAGE[damage](new, old)
+    with caplog.at_level(logging.WARNING):
+        assert same(two.load(TRIAL), state_of(8, value=8))
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "epoch-00000009" in caplog.text
+
+
+def test_the_one_before_is_used_where_the_tensors_of_the_newest_are_gone(two, caplog):
+    (folder_of(two) / "epoch-00000009.safetensors").unlink()
+    assert same(two.load(TRIAL), state_of(8, value=8))
+    assert "epoch-00000009" in caplog.text
+
+
+def test_a_checkpoint_of_another_trial_is_not_taken_for_this_one(two, caplog):
+    other = replace(TRIAL, seed=1)
+    two.save(other, state_of(9, value=-1.0))
+    for path in folder_of(two, other).iterdir():
+        shutil.copy(path, folder_of(two))
+    assert same(two.load(TRIAL), state_of(8, value=8))
+    assert "epoch-00000009" in caplog.text
+
+
+@pytest.mark.parametrize("kind", ["safetensors", "json"])
+def test_no_flipped_bit_changes_what_is_read(two, kind):
+    """It is noticed, or it is of no consequence, as in the space between two words."""
+    path = folder_of(two) / f"epoch-00000009.{kind}"
+    sound = path.read_bytes()
+    rng = np.random.default_rng(0)
+    for at in range(len(sound)):
+        for bit in {0, int(rng.integers(8))}:
+            path.write_bytes(flip(sound, at, bit))
+            found = two.load(TRIAL)
+            assert same(found, state_of(found.epoch, value=found.epoch)), (at, bit)
+            assert found.epoch in (8, 9)
+
+
+def test_training_starts_afresh_where_all_are_damaged(store, caplog):
+    undisturbed = results([TRIAL])[TRIAL].bits
+    train_for(2, [TRIAL], store)
+    for path in folder_of(store).glob("*.safetensors"):
+        overwrite(path, lambda data: flip(data, len(data) - 1))
+    assert store.load(TRIAL) is None
+    assert "epoch-00000001" in caplog.text and "epoch-00000002" in caplog.text
+    assert results([TRIAL], store)[TRIAL].bits == undisturbed
+
+
+@pytest.mark.parametrize("damage", ["damaged", "gone"])
+@pytest.mark.parametrize("sound", [True, False])
+def test_what_is_saved_after_damage_is_kept_and_read(two, sound, damage):
+    """Be it that one of two is sound, and training goes on there, or none, and it starts afresh."""
+    for epoch in (9,) if sound else (8, 9):
+        tensors = folder_of(two) / f"epoch-{epoch:08d}.safetensors"
+        tensors.write_bytes(b"") if damage == "damaged" else tensors.unlink()
+    for epoch in (10, 11, 12, 13) if sound else (1, 2, 3):
+        two.save(TRIAL, state_of(epoch))
+        assert same(two.load(TRIAL), state_of(epoch))
+    assert len(list(folder_of(two).glob("*.json"))) <= 2
+
+
+@pytest.mark.parametrize("during", ["json", "safetensors"])
+def test_a_crash_while_writing_leaves_the_one_before(two, monkeypatch, caplog, during):
+    write = checkpoint.write_atomically
+
+    def crash(path, data):
+        if path.suffix == f".{during}":
+            path.with_name(f".{path.name}.4711").write_bytes(data[: len(data) // 2])
+            raise KeyboardInterrupt
+        write(path, data)
+
+    monkeypatch.setattr(checkpoint, "write_atomically", crash)
+    with pytest.raises(KeyboardInterrupt):
+        two.save(TRIAL, state_of(10))
+    assert same(two.load(TRIAL), state_of(9, value=9))
+    assert not caplog.records  # for nothing is damaged
+    monkeypatch.undo()
+    two.save(TRIAL, state_of(10))
+    assert same(two.load(TRIAL), state_of(10))
+
+
+def test_a_crash_before_the_rename_leaves_the_file_as_it_was(tmp_path, monkeypatch):
+    path = tmp_path / "file.json"
+    checkpoint.write_atomically(path, b"before")
+
+    def crash(*args):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as broken, pytest.raises(KeyboardInterrupt):
+        broken.setattr(Path, "replace", crash)
+        checkpoint.write_atomically(path, b"after")
+    assert path.read_bytes() == b"before"
+    checkpoint.write_atomically(path, b"after")
+    assert path.read_bytes() == b"after"
+
+
+def test_a_checkpoint_without_its_json_was_never_finished(two):
+    (folder_of(two) / "epoch-00000009.json").unlink()
+    assert same(two.load(TRIAL), state_of(8, value=8))
+    two.save(TRIAL, state_of(10))
+    two.save(TRIAL, state_of(11))
+    left = sorted(path.name for path in folder_of(two).iterdir())
+    assert left == [f"epoch-{e:08d}.{kind}" for e in (10, 11) for kind in ("json", "safetensors")]

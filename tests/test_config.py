@@ -1,0 +1,287 @@
+"""`Study`, `Trial` and `Pack`: what they expand to, their ids, and what they refuse."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import FrozenInstanceError, asdict, fields, replace
+
+import jaxtyping
+import numpy as np
+import pytest
+from small import trials
+
+from rnn_study import config
+from rnn_study.cells import CELLS
+from rnn_study.config import Pack, Study, Trial, packs
+from rnn_study.errors import InvalidInput
+from rnn_study.execution import Execution
+from rnn_study.tasks import TASKS
+
+PINNED = Trial(task="symbol", cell="lstm", length=100, learning_rate=0.01, seed=3)
+STUDY = Study(
+    name="a-study",
+    task="symbol",
+    cells=("lstm", "orthogonal"),
+    lengths=(100, 50),
+    seeds=(5, 1, 3),
+    learning_rate=0.01,
+)
+CHANGED = {
+    "task": "other",
+    "cell": "orthogonal",
+    "length": 101,
+    "learning_rate": 0.02,
+    "seed": 4,
+    "data_seed": 1,
+    "hidden": 201,
+    "epochs": 100,
+    "batch": 50,
+    "train_size": 2000,
+    "val_size": 999,
+    "decay_epochs": (500, 1000),
+    "decay": 0.2,
+    "clip": 0.5,
+    "batch_loss": "sum",
+}
+"""Another value for every field of a trial."""
+
+
+@pytest.fixture(autouse=True)
+def unchecked():
+    """As users run it: under pytest alone, beartype would refuse wrong types before we do."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
+def test_the_id_of_a_trial_never_changes_by_accident():
+    """A change means that no finished trial is found again. Raise `NUMERICS` if results change."""
+    assert PINNED.id == "bc02faac8e5433e4"
+
+
+def test_the_id_is_the_same_in_another_process():
+    code = f"from rnn_study.config import Trial; print(Trial(**{asdict(PINNED)!r}).id)"
+    for seed in ("0", "1"):
+        environment = {**os.environ, "PYTHONHASHSEED": seed}
+        command = [sys.executable, "-c", code]
+        out = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        assert out.stdout.strip() == PINNED.id
+
+
+def test_the_id_depends_on_every_field_and_on_the_numerics(monkeypatch):
+    monkeypatch.setitem(TASKS, "other", TASKS["symbol"])
+    assert set(CHANGED) == {field.name for field in fields(Trial)}
+    ids = {PINNED.id, *(replace(PINNED, **{name: value}).id for name, value in CHANGED.items())}
+    assert len(ids) == len(CHANGED) + 1
+    monkeypatch.setattr(config, "NUMERICS", config.NUMERICS + 1)
+    assert replace(PINNED).id not in ids
+
+
+@pytest.mark.parametrize(
+    ("one", "same"),
+    [
+        ({"learning_rate": 1.0}, {"learning_rate": 1}),
+        ({"learning_rate": 0.5}, {"learning_rate": np.float64(0.5)}),
+        ({"clip": 1.0, "decay": 1.0}, {"clip": 1, "decay": 1}),
+        ({"decay_epochs": (1, 2)}, {"decay_epochs": [1, 2]}),
+        ({"seed": 3, "length": 64}, {"seed": np.int64(3), "length": np.int32(64)}),
+        ({"data_seed": 3, "hidden": 64}, {"data_seed": np.uint8(3), "hidden": np.int64(64)}),
+    ],
+)
+def test_equal_numbers_of_another_type_give_the_same_trial_and_id(one, same):
+    ours, theirs = replace(PINNED, **one), replace(PINNED, **same)
+    assert ours == theirs and hash(ours) == hash(theirs)
+    assert ours.id == theirs.id
+    assert Pack((ours,)).to_json() == Pack((theirs,)).to_json()
+
+
+def test_a_study_expands_by_cell_then_length_then_seed():
+    grid = [(t.cell, t.length, t.seed) for t in STUDY.trials()]
+    expected = [(c, n, s) for c in ("lstm", "orthogonal") for n in (100, 50) for s in (5, 1, 3)]
+    assert grid == expected
+    assert {t.data_seed for t in STUDY.trials()} == {0}
+    assert len({t.id for t in STUDY.trials()}) == 12
+
+
+def test_a_study_hands_its_settings_to_every_trial():
+    mine = {k: v for k, v in CHANGED.items() if k in {f.name for f in fields(config.Training)}}
+    for trial in replace(STUDY, **mine, data_seed=7).trials():
+        assert trial.training() == mine
+        assert trial.data_seed == 7 and trial.task == "symbol"
+
+
+def test_tied_seeds_draw_the_data_too():
+    assert all(t.data_seed == t.seed for t in replace(STUDY, tie_seeds=True).trials())
+
+
+def test_a_learning_rate_for_each_cell():
+    rates = {"lstm": 0.01, "orthogonal": 1}
+    found = {t.cell: t.learning_rate for t in replace(STUDY, learning_rate=rates).trials()}
+    assert found == rates
+    with pytest.raises(InvalidInput, match=r"learning_rate: \{'lstm': 0.01\}.*orthogonal"):
+        replace(STUDY, learning_rate={"lstm": 0.01})
+
+
+def test_equal_studies_have_equal_ids_and_others_do_not():
+    assert replace(STUDY, seeds=[5, 1, 3]).id == STUDY.id
+    assert replace(STUDY, learning_rate=1).id == replace(STUDY, learning_rate=1.0).id
+    assert replace(STUDY, seeds=range(3)).id == replace(STUDY, seeds=np.arange(3)).id
+    assert len({STUDY.id, replace(STUDY, name="b").id, replace(STUDY, epochs=9).id}) == 3
+
+
+def test_values_are_frozen():
+    for value, name in ((PINNED, "length"), (STUDY, "seeds"), (Pack((PINNED,)), "trials")):
+        with pytest.raises(FrozenInstanceError):
+            setattr(value, name, 1)
+
+
+NO_COUNT = (0, -1, 2.5, 3.0, True, np.True_, float("nan"), float("inf"), "3", None)
+NO_SEED = (-1, 0.5, False, float("nan"), "0", None)
+NO_RATE = (0, -1e-3, 0.0, float("nan"), float("inf"), -float("inf"), True, "0.01", None)
+REFUSED = [
+    *(("cell", value, "lstm, orthogonal, stable_lstm") for value in ("gru", "", None, "LSTM")),
+    *(("task", value, "symbol") for value in ("sine", "", None)),
+    ("length", 49, "at least 50"),
+    *(("length", value, "whole number of at least 1") for value in NO_COUNT),
+    *(("learning_rate", value, "finite number above 0") for value in NO_RATE),
+    *(("seed", value, "whole number of at least 0") for value in NO_SEED),
+    *(("data_seed", value, "whole number of at least 0") for value in NO_SEED),
+    *(
+        (name, value, "whole number of at least 1")
+        for name in ("hidden", "epochs", "batch", "train_size", "val_size")
+        for value in NO_COUNT
+    ),
+    *(("clip", value, "finite number above 0") for value in NO_RATE),
+    *(("decay", value, "finite number above 0") for value in NO_RATE),
+    ("batch_loss", "max", "mean, sum"),
+    ("batch", 999, "divisor of train_size = 1000"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "allowed"), REFUSED)
+def test_a_trial_refuses_what_cannot_be_used_and_says_what_can(name, value, allowed):
+    with pytest.raises(InvalidInput) as refused:
+        replace(PINNED, **{name: value})
+    message = str(refused.value)
+    assert message.startswith(f"{name}: {value!r} ") and allowed in message
+    assert "\n" not in message and refused.value.field == name
+
+
+@pytest.mark.parametrize("epoch", NO_COUNT)
+def test_a_decay_epoch_is_a_count(epoch):
+    with pytest.raises(InvalidInput, match=r"decay_epochs: .*whole number of at least 1"):
+        replace(PINNED, decay_epochs=(500, epoch))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "shown", "allowed"),
+    [
+        ("cells", ("lstm", "gru"), "'gru'", "choose from lstm, orthogonal, stable_lstm"),
+        ("cells", (), "()", "at least one"),
+        ("cells", ("lstm", "lstm"), "('lstm', 'lstm')", "each value once"),
+        ("cells", "lstm", "'lstm'", ""),
+        ("lengths", (100, 49), "49", "at least 50 time steps"),
+        ("lengths", (), "()", "at least one"),
+        ("lengths", (100, 100), "(100, 100)", "each value once"),
+        ("lengths", 100, "100", ""),
+        ("seeds", (), "()", "at least one"),
+        ("seeds", range(0), "()", "at least one"),
+        ("seeds", (1, -1), "-1", "whole number of at least 0"),
+        ("seeds", (0, True), "True", "whole number of at least 0"),
+        ("seeds", (0, 1.5), "1.5", "whole number of at least 0"),
+        ("seeds", 3, "3", ""),
+        ("learning_rate", -1.0, "-1.0", "finite number above 0"),
+        ("learning_rate", float("nan"), "nan", "finite number above 0"),
+        ("learning_rate", {"lstm": 1.0, "orthogonal": -1}, "-1", "finite number above 0"),
+        ("task", "sine", "'sine'", "choose from symbol"),
+        ("data_seed", -1, "-1", "whole number of at least 0"),
+        ("name", "", "''", "letters"),
+        ("name", "../up", "'../up'", "letters"),
+        ("name", "a" * 101, "aaa'", "at most 100"),
+        ("name", None, "None", "letters"),
+        ("batch", 300, "300", "divisor of train_size"),
+    ],
+)
+def test_a_study_refuses_what_cannot_be_used_and_says_what_can(name, value, shown, allowed):
+    with pytest.raises(InvalidInput) as refused:
+        replace(STUDY, **{name: value})
+    message = str(refused.value)
+    assert message.startswith(name.removesuffix("s"))
+    assert f"{shown} is not allowed" in message and allowed in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("pack_size", value) for value in NO_COUNT),
+        *(("retries", value) for value in NO_SEED),
+        *(("cpus_per_pack", value) for value in NO_RATE),
+        *(("gpus_per_pack", value) for value in NO_RATE),
+        *(("checkpoint_seconds", value) for value in NO_RATE),
+        ("device", "tpu"),
+    ],
+)
+def test_an_execution_refuses_what_cannot_be_used(name, value):
+    with pytest.raises(InvalidInput) as refused:
+        Execution(**{name: value})
+    assert str(refused.value).startswith(f"{name}: {value!r} is not allowed; ")
+
+
+@pytest.mark.parametrize("count", range(1, 24))
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 7, 16, 100])
+def test_packs_are_as_few_as_can_be_and_evenly_filled(count, size):
+    members = trials(count)
+    made = packs(members, size)
+    filled = [len(pack.trials) for pack in made]
+    assert len(made) == -(-count // size)
+    assert max(filled) <= size and max(filled) - min(filled) <= 1
+    assert {trial for pack in made for trial in pack.trials} == set(members)
+
+
+@pytest.mark.parametrize("size", [0, -1])
+def test_no_trial_is_lost_in_packs_of_an_impossible_size(size):
+    with pytest.raises(InvalidInput, match=f"pack_size: {size} is not allowed"):
+        packs(trials(3), size)
+
+
+def test_packs_hold_one_shape_each_and_the_costliest_comes_first():
+    study = replace(STUDY, cells=tuple(CELLS), seeds=range(5), lengths=(50, 300, 100))
+    rates = {cell: 0.1 * (i + 1) for i, cell in enumerate(CELLS)}
+    members = replace(study, learning_rate=rates).trials()
+    made = packs(members, 3)
+    assert len(made) == len(CELLS) * 3 * 2
+    assert all(len({(t.cell, t.length) for t in pack.trials}) == 1 for pack in made)
+    assert sorted(t.id for p in made for t in p.trials) == sorted(t.id for t in members)
+    costs = [pack.cost for pack in made]
+    assert costs == sorted(costs, reverse=True)
+    assert made[0].trials[0].length == 300 and made[-1].trials[0].length == 50
+    assert costs[0] == sum(trial.cost for trial in made[0].trials)
+
+
+def test_rates_and_seeds_may_differ_within_a_pack_and_nothing_else(monkeypatch):
+    monkeypatch.setitem(TASKS, "other", TASKS["symbol"])
+    free = ("seed", "data_seed", "learning_rate")
+    for name, value in CHANGED.items():
+        pair = (PINNED, replace(PINNED, **{name: value}))
+        if name in free:
+            assert packs(pair, 2) == [Pack(pair)]
+        else:
+            assert len(packs(pair, 2)) == 2
+            with pytest.raises(InvalidInput, match=r"pack: .*one shape"):
+                Pack(pair)
+
+
+def test_a_pack_is_not_empty_and_has_each_trial_once():
+    with pytest.raises(InvalidInput, match=r"pack: .*at least one"):
+        Pack(())
+    with pytest.raises(InvalidInput, match=r"pack: .*each trial once"):
+        Pack((PINNED, replace(PINNED)))
+
+
+def test_a_pack_survives_its_json():
+    pack = Pack(tuple(trials(3)))
+    assert Pack.from_json(pack.to_json()) == pack
+    assert [t.id for t in Pack.from_json(pack.to_json()).trials] == [t.id for t in pack.trials]

@@ -1,0 +1,125 @@
+"""Kill it anywhere, run it again: the tables equal those of the undisturbed run."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+from commands import Storage, processes, wait_until
+
+LONGER = ("--epochs", "150", "--checkpoint-seconds", "0.2", "--hidden", "32", "--seeds", "3")
+"""The smoke study, long enough to be caught in the middle."""
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    storage = Storage(tmp_path_factory.mktemp("undisturbed") / "storage")
+    process = storage.run(*LONGER)
+    assert process.returncode == 0, process.stdout + process.stderr
+    return storage
+
+
+@pytest.fixture
+def storage(tmp_path):
+    storage = Storage(tmp_path / "storage")
+    yield storage
+    storage.close()
+
+
+def in_the_middle(storage: Storage) -> bool:
+    """Some trial has a checkpoint, and not all have ended."""
+    return any(path.name > "epoch-00000003" for path in storage.checkpoints())
+
+
+def assert_as_undisturbed(storage: Storage, undisturbed: Storage) -> None:
+    assert storage.tables() == undisturbed.tables()
+    runs = storage.runs
+    assert set(runs["status"]) == {"FINISHED"}
+    assert len(runs) == runs["trial_id"].nunique() == len(undisturbed.runs)
+    assert processes(storage.home) == {}
+
+
+def test_the_driver_is_killed(storage, undisturbed):
+    driver = storage.start(*LONGER)
+    wait_until(lambda: in_the_middle(storage), 90, "the first checkpoints")
+    driver.send_signal(signal.SIGKILL)
+    driver.wait()
+    assert (storage.runs["status"] == "RUNNING").any()
+    wait_until(lambda: not processes(storage.home), 60, "Ray to end by itself")
+    again = storage.run(*LONGER)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert_as_undisturbed(storage, undisturbed)
+
+
+def test_a_worker_is_killed(storage, undisturbed):
+    driver = storage.start(*LONGER)
+    wait_until(lambda: in_the_middle(storage), 90, "the first checkpoints")
+    os.kill(next(iter(processes(storage.home, "ray::ImplicitFunc"))), signal.SIGKILL)
+    assert driver.wait(120) == 0, storage.output
+    assert_as_undisturbed(storage, undisturbed)
+
+
+def test_ray_itself_is_killed(storage):
+    """The driver notices and ends, instead of waiting for ever."""
+    driver = storage.start(*LONGER, "--epochs", "15000", "--learning-rate", "1e-6")
+    wait_until(lambda: in_the_middle(storage), 90, "the first checkpoints")
+    for pid in processes(storage.home, "raylet/raylet "):
+        os.kill(pid, signal.SIGKILL)
+    assert driver.wait(90) == 1
+    assert "Ray has died" in storage.output
+    assert "KILLED" in set(storage.runs["status"])
+    assert not (storage.runs["status"] == "RUNNING").any()
+
+
+def test_a_stop_marks_unfinished_runs_killed_and_the_next_run_finishes_them(storage, undisturbed):
+    driver = storage.start(*LONGER)
+    wait_until(lambda: in_the_middle(storage), 90, "the first checkpoints")
+    driver.send_signal(signal.SIGTERM)
+    assert driver.wait(30) == 128 + signal.SIGTERM, storage.output
+    status = set(storage.runs["status"])
+    assert "KILLED" in status
+    assert status <= {"KILLED", "FINISHED"}
+    assert processes(storage.home) == {}
+    again = storage.run(*LONGER)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert_as_undisturbed(storage, undisturbed)
+
+
+def test_a_pack_that_cannot_train_fails_alone_and_is_tried_again_next_time(storage, undisturbed):
+    victim = undisturbed.runs.query("cell == 'orthogonal'").iloc[0]["trial_id"]
+    checkpoints = storage.folder / "checkpoints"
+    checkpoints.mkdir(parents=True)
+    (checkpoints / victim).write_text("a file where the trial's folder should be")
+    first = storage.run(*LONGER, "--retries", "1", "--pack-size", "1")
+    assert first.returncode == 1, first.stdout + first.stderr
+    runs = storage.runs.set_index("trial_id")
+    assert runs.loc[victim, "status"] == "FAILED"
+    assert victim in runs.loc[victim, "failure"] or "exists" in runs.loc[victim, "failure"]
+    assert set(runs.drop(victim)["status"]) == {"FINISHED"}
+    assert runs.loc[victim, "failure"] in first.stdout
+    (checkpoints / victim).unlink()
+    again = storage.run(*LONGER)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert_as_undisturbed(storage, undisturbed)
+
+
+def test_trained_trials_whose_record_is_lost_are_recorded_without_training(storage, undisturbed):
+    assert storage.run(*LONGER).returncode == 0
+    trained = {path: path.stat().st_mtime_ns for path in storage.checkpoints()}
+    (storage.folder / "mlflow.db").unlink()
+    again = storage.run(*LONGER)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert {path: path.stat().st_mtime_ns for path in storage.checkpoints()} == trained
+    assert_as_undisturbed(storage, undisturbed)
+
+
+def test_a_study_that_is_running_is_not_started_twice(storage):
+    driver = storage.start(*LONGER)
+    wait_until(lambda: in_the_middle(storage), 90, "the first checkpoints")
+    second = storage.run(*LONGER)
+    assert second.returncode == 2
+    assert str(driver.pid) in second.stderr
+    assert len(second.stderr.splitlines()) == 1
+    driver.send_signal(signal.SIGINT)
+    assert driver.wait(30) == 128 + signal.SIGINT

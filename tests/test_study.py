@@ -1,0 +1,86 @@
+"""The symbol-length study from end to end, as a user runs it: real Ray, real MLflow."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from commands import Storage, processes
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    """A storage folder in which the smoke study has run once, and what it printed."""
+    storage = Storage(tmp_path_factory.mktemp("study") / "storage")
+    return storage, storage.run()
+
+
+def test_it_prints_the_tables_the_folder_and_the_command_for_the_ui(done):
+    storage, process = done
+    assert process.returncode == 0, process.stderr
+    for words in (
+        "orthogonal",
+        "stable_lstm",
+        str(storage.results),
+        f"ui --backend-store-uri {storage.uri}",
+    ):
+        assert words in process.stdout
+    tables = process.stdout.split("Validation accuracy")[1].split("Tables and figures")[0]
+    assert max(map(len, tables.splitlines())) <= 80
+    for name in ("length_table", "seed_sensitivity"):
+        for kind in ("csv", "md", "tex"):
+            assert (storage.results / f"{name}.{kind}").stat().st_size > 0
+    for name in ("accuracy_by_length", "training_histories"):
+        assert (storage.results / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+        assert (storage.results / f"{name}.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_its_log_is_plain_lines_with_the_progress_of_each_pack(done):
+    _, process = done
+    assert "\x1b" not in process.stdout
+    assert "Traceback" not in process.stdout + process.stderr
+    for cell in ("lstm", "stable_lstm", "orthogonal"):
+        assert re.search(rf"^\[ *\d+:\d\d\] .*\b{cell}, length 50", process.stdout, re.M)
+
+
+def test_every_trial_has_one_finished_run_with_its_metrics(done):
+    storage, _ = done
+    runs = storage.runs
+    assert len(runs) == runs["trial_id"].nunique() == 3 * 2
+    assert set(runs["status"]) == {"FINISHED"}
+    assert (runs["epochs_trained"] == runs["epochs"]).all()
+    assert runs["val_accuracy"].between(0, 1).all()
+    assert (runs["val_accuracy"] <= runs["best_val_accuracy"]).all()
+    assert (runs["train_seconds"] > 0).all()
+
+
+def test_running_it_again_trains_nothing_and_prints_the_same_tables(done):
+    storage, first = done
+    runs, tables = storage.runs, storage.tables()
+    again = storage.run()
+    assert again.returncode == 0, again.stderr
+    assert storage.tables() == tables
+    assert storage.runs.equals(runs)
+    assert _rows(again.stdout)
+    assert _rows(again.stdout) == _rows(first.stdout)
+
+
+def test_another_seed_trains_only_the_new_trials(done):
+    storage, _ = done
+    before = storage.runs.set_index("trial_id")
+    more = storage.run("--seeds", "3")
+    assert more.returncode == 0, more.stderr
+    after = storage.runs.set_index("trial_id")
+    assert len(after) == 3 * 3
+    assert after.loc[before.index, "run_id"].equals(before["run_id"])
+    assert set(after.drop(before.index)["seed"]) == {2}
+
+
+def test_nothing_is_left_running(done):
+    storage, _ = done
+    assert processes(storage.home) == {}
+
+
+def _rows(text: str) -> list[str]:
+    """The rows of the printed tables: those that begin with a length."""
+    return [line for line in text.splitlines() if re.match(r" *50 ", line)]
