@@ -57,8 +57,9 @@ class Training:
     def __post_init__(self) -> None:
         for name in ("hidden", "epochs", "batch", "train_size", "val_size"):
             self._set(name, require_whole(name, getattr(self, name), 1))
-        epochs = [require_whole("decay_epochs", epoch, 1) for epoch in self.decay_epochs]
-        self._set("decay_epochs", tuple(epochs))
+        epochs = require_values("decay_epochs", self.decay_epochs, least=0)
+        epochs = tuple(require_whole("decay_epochs", epoch, 1) for epoch in epochs)
+        self._set("decay_epochs", epochs)
         self._set("decay", require_positive("decay", self.decay))
         self._set("clip", require_positive("clip", self.clip))
         require_member("batch_loss", self.batch_loss, ("mean", "sum"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Iterable
 from numbers import Integral, Real
 from typing import Any
@@ -28,25 +28,26 @@ def require(ok: bool, name: str, value: object, allowed: str) -> None:
 def require_whole(name: str, value: Any, low: int) -> int:
     """The value as an int; it must be a whole number (no bool) of at least `low`."""
     whole = isinstance(value, Integral) and not isinstance(value, bool)
-    require(whole and value >= low, name, value, f"use a whole number of at least {low}")
+    require(bool(whole and value >= low), name, value, f"use a whole number of at least {low}")
     return int(value)
 
 
 def require_positive(name: str, value: Any) -> float:
     """The value as a float; it must be a finite number above zero."""
     number = isinstance(value, Real) and not isinstance(value, bool)
-    positive = number and math.isfinite(value) and value > 0
+    positive = bool(number and 0 < value <= sys.float_info.max)
     require(positive, name, value, "use a finite number above 0")
     return float(value)
 
 
-def require_values(name: str, values: Any) -> tuple[Any, ...]:
-    """The values as a tuple; they must be a sequence of at least one, each there once."""
+def require_values(name: str, values: Any, least: int = 1) -> tuple[Any, ...]:
+    """The values as a tuple; they must be a list of at least `least`, each there once."""
     several = isinstance(values, Iterable) and not isinstance(values, str)
     require(several, name, values, "use a list of values")
     found = tuple(values)
-    require(len(found) > 0, name, found, "use at least one")
-    require(len(set(found)) == len(found), name, found, "use each value once")
+    require(len(found) >= least, name, found, "use at least one")
+    once = len({repr(value) for value in found}) == len(found)  # repr: lists are no set's members
+    require(once, name, found, "use each value once")
     return found
 
 

@@ -20,7 +20,7 @@ class Execution:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where packs train; auto takes a GPU if Ray has one."""
     cpus_per_pack: float = 1.0
-    """CPU cores that each pack reserves from Ray."""
+    """CPU cores that each pack reserves from Ray; on a CPU a pack trains on one of them."""
     gpus_per_pack: float = 1.0
     """Share of a GPU that each pack reserves from Ray, if it trains on one."""
     retries: int = 2

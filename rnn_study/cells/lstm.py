@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from rnn_study.cells.cell import Cell, Parameters, Weights, uniform
 
@@ -87,6 +88,7 @@ class _Scan(torch.autograd.Function):
         return outputs, h.clone(), c.clone()  # not views: what goes unused then costs no gradient
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *d: Tensor | None) -> tuple[Tensor | None, ...]:
         d_outputs, d_last_h, d_last_c = d
         x, w_x, w_h, h0, c0, gates, outputs, cells, squashed = ctx.saved_tensors

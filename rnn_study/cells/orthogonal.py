@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from rnn_study.cells.cell import Cell, Parameters, Weights, uniform
 
@@ -73,6 +74,7 @@ class _Scan(torch.autograd.Function):
         return outputs, h.clone()  # not a view: outputs that go unused then cost no gradient
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *d: Tensor | None) -> tuple[Tensor | None, ...]:
         d_outputs, d_last = d
         x, w_x, w_h, h0, outputs = ctx.saved_tensors

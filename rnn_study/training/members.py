@@ -88,6 +88,8 @@ class Members:
 
     def save(self, checkpoints: Checkpoints, status: Sequence[str], which: np.ndarray) -> None:
         """Writes a checkpoint of each member in `which`, (S,) bool."""
+        if not which.any():
+            return  # before anything is copied from the device
         flat, first, second = (t.cpu() for t in (self.flat, self.adam.first, self.adam.second))
         for s in np.flatnonzero(which).tolist():
             training = status[s] == "training"
