@@ -34,9 +34,9 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="also write the rows to this file")
     options = parser.parse_args()
     rows = [measure(preset) for preset in options.presets]
-    table = Table(*rows[0], title="What a study costs beside its training")
-    for row in rows:
-        table.add_row(*map(str, row.values()))
+    table = Table("", *options.presets, title="What a study costs beside its training")
+    for name in rows[0]:
+        table.add_row(name, *(str(row[name]) for row in rows))
     Console().print(table)
     if options.json:
         text = json.dumps({"environment": environment(), "rows": rows}, indent=1)
@@ -53,15 +53,14 @@ def measure(preset: str) -> dict[str, object]:
             first = scheduling.run(chosen.study, execution, observer(io.StringIO())).seconds
         again = scheduling.run(chosen.study, execution, observer(io.StringIO())).seconds
     return {
-        "preset": preset,
-        "wall_s": round(first["wall"], 1),
-        "ray_start_s": round(first["ray"], 1),
-        "tune_s": round(first["fit"], 1),
-        "not_training": round(1 - first["train"] / (first["wall"] * cores), 3),
-        "not_training_in_tune": round(1 - first["train"] / (first["fit"] * cores), 3),
-        "logging": round(first["log"] / first["train"], 4),
-        "peak_mib": round(memory.peak / 2**20),
-        "again_s": round(again["wall"], 1),
+        "wall time, s": round(first["wall"], 1),
+        "until Ray has started, s": round(first["ray"], 1),
+        "core seconds not training, of all": round(1 - first["train"] / (first["wall"] * cores), 3),
+        "the same, after Ray's start": round(1 - first["train"] / (first["fit"] * cores), 3),
+        "logging thread busy, of training": round(first["log"] / first["train"], 4),
+        "logging, CPU of training": round(first["log_cpu"] / first["train"], 4),
+        "peak memory, MiB": round(memory.peak / 2**20),
+        "the same command again, s": round(again["wall"], 1),
     }
 
 

@@ -103,9 +103,15 @@ class Listener(tune.Callback):
     def on_trial_error(
         self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any
     ) -> None:
-        """After the last retry."""
+        """After the last retry. What ended before the crash has not failed."""
         reason = _reason(trial)
-        members = list(self._open.pop(trial.trial_id).values())
+        members = []
+        for member in self._open.pop(trial.trial_id).values():
+            state = self._checkpoints.load(member)
+            if state is not None and state.finished:
+                self.finish(member)
+            else:
+                members.append(member)
         self.failures |= {member.id: reason for member in members}
         with stop_without_mlflow():
             self._tracker.fail([member.id for member in members], reason)

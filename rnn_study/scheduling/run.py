@@ -49,7 +49,7 @@ class Report:
     """Why trials failed, by trial id; a diverged trial has not failed."""
     seconds: dict[str, float]
     """Wall time: `wall` in all; `ray` to start it; `fit` inside Tune; `log` that the writer was
-    busy; and `train`, spent by the packs, summed over them."""
+    busy, `log_cpu` its processor time; and `train`, spent by the packs, summed over them."""
 
 
 def run(study: Study, execution: Execution, observer: Observer) -> Report:
@@ -60,7 +60,7 @@ def run(study: Study, execution: Execution, observer: Observer) -> Report:
     dies, after the unfinished runs are marked KILLED.
     """
     began = time.perf_counter()
-    seconds = dict.fromkeys(("ray", "fit", "log", "train"), 0.0)
+    seconds = dict.fromkeys(("ray", "fit", "log", "log_cpu", "train"), 0.0)
     uri = execution.resolved_tracking_uri
     trials = study.trials()
     failures: dict[str, str] = {}
@@ -81,7 +81,7 @@ def run(study: Study, execution: Execution, observer: Observer) -> Report:
             seconds["ray"] = time.perf_counter() - began
             failures = _train(tracker, missing, study, execution, resources, observer, folder)
             seconds["fit"] = time.perf_counter() - began - seconds["ray"]
-            seconds["log"] = tracker.seconds
+            seconds |= {"log": tracker.seconds, "log_cpu": tracker.cpu_seconds}
         observer.close()
         runs = read_runs(uri, study.name)
         runs = runs[runs["trial_id"].isin({trial.id for trial in trials})].reset_index(drop=True)
