@@ -15,9 +15,9 @@ from ray.tune.experiment import Trial as TuneTrial
 from rnn_study.config import Pack, Trial
 from rnn_study.progress import Observer
 from rnn_study.scheduling.interruption import Interrupted, Signals
-from rnn_study.scheduling.worker import Message
 from rnn_study.tracking import Tracker, TrackingError
 from rnn_study.training import Checkpoints, summary
+from rnn_study.worker import Message
 
 LOOK_SECONDS = 5.0
 """Between two looks at whether Ray is still there."""

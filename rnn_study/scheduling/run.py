@@ -23,9 +23,9 @@ from rnn_study.scheduling.callback import Listener, stop_without_mlflow
 from rnn_study.scheduling.cluster import Resources, address, connection, local_resources
 from rnn_study.scheduling.interruption import Signals
 from rnn_study.scheduling.lock import study_lock
-from rnn_study.scheduling.worker import train_pack
 from rnn_study.tracking import Tracker, read_histories, read_runs
 from rnn_study.training import Checkpoints
+from rnn_study.worker import train_pack
 
 _TUNE_SETTINGS = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # MLflow has the results

@@ -1,14 +1,18 @@
-"""What runs in an actor: `train_pack`, and the `Message` it sends to the driver."""
+"""What runs in an actor: `train_pack`, and the `Message`s it yields to the driver.
+
+Imports no ray (Tune reports whatever a generator yields) and no mlflow: an actor starts seconds
+sooner.
+"""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ray import tune
 
 from rnn_study.config import Pack
 from rnn_study.training import Checkpoints, Epoch, History, train
@@ -39,14 +43,14 @@ class Message:
                 self.finished[trial.id] = status
 
 
-def train_pack(config: dict[str, Any]) -> None:
-    """The Tune trainable: trains `config["pack"]` and reports a `Message` every few seconds."""
+def train_pack(config: dict[str, Any]) -> Iterator[dict[str, Message]]:
+    """The Tune trainable: trains `config["pack"]` and yields a `Message` every few seconds."""
     pack = Pack.from_json(config["pack"])
     checkpoints = Checkpoints(Path(config["checkpoints"]))
     message, sent = Message(), 0.0  # the first epoch is reported at once: progress shows early
     for epoch in train(pack, config["device"], checkpoints, config["checkpoint_seconds"]):
         message.add(epoch)
         if time.monotonic() - sent >= REPORT_SECONDS:
-            tune.report({"message": message})
+            yield {"message": message}
             message, sent = Message(), time.monotonic()
-    tune.report({"message": message})
+    yield {"message": message}
