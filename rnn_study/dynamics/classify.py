@@ -130,34 +130,31 @@ class _Repetition(NamedTuple):
     size: Tensor
 
 
-def _repetition(
-    orbit: Float[Tensor, "n T D"], closeness: float, max_period: int
-) -> _Repetition:
-    """The first period at which an orbit repeats; else that at which it settles; else the nearest.
+def _repetition(orbit: Float[Tensor, "n T D"], closeness: float, max_period: int) -> _Repetition:
+    """The period at which an orbit repeats itself, or comes nearest to it.
 
-    The first one that settles, not the nearest: x' = -0.99 x is nearer to itself after two steps
-    than after one, yet settles on a fixed point.
+    Where it still settles that may not be the period of what it settles on: x' = -0.99 x is nearer
+    to itself after two steps than after one. That is the first whose mismatch shrinks as fast.
     """
     size = orbit.abs().amax((1, 2)).clamp_min(torch.finfo(orbit.dtype).tiny)
-    nearest = torch.ones_like(size, dtype=torch.long)
-    late, settling = torch.full_like(size, torch.inf), torch.ones_like(size)
-    settled = torch.zeros_like(nearest, dtype=torch.bool)
-    rest = torch.arange(len(orbit), device=orbit.device)  # those that do not repeat at any p so far
-    open_orbits = orbit
-    for period in range(1, max_period + 1):
-        distances = (open_orbits[:, period:] - open_orbits[:, :-period]).abs().amax(-1)
+    relative = orbit.new_full((max_period, len(orbit)), torch.inf)
+    shrinks = torch.ones_like(relative)
+    rest = torch.arange(len(orbit), device=orbit.device)  # those that repeat at no p so far
+    unsolved = orbit
+    for p in range(1, max_period + 1):
+        distances = (unsolved[:, p:] - unsolved[:, :-p]).abs().amax(-1)
         middle = distances.shape[1] // 2
         before, after = distances[:, :middle].amax(1), distances[:, middle:].amax(1)
-        relative = after / size[rest]
-        ratio = (after / before).nan_to_num(1.0, posinf=1.0)  # 0 / 0: at rest in both halves
-        repeats = relative <= closeness
-        settles = (ratio < _SETTLING) & (relative < 0.05) & ~settled[rest]
-        better = (relative < late[rest]) & ~settled[rest]
-        chosen = repeats | settles | better
-        at = rest[chosen]
-        nearest[at], late[at], settling[at] = period, relative[chosen], ratio[chosen]
-        settled[rest[settles]] = True
-        open_orbits, rest = open_orbits[~repeats], rest[~repeats]
+        found = (after / size[rest]).nan_to_num(torch.inf)
+        relative[p - 1, rest] = found
+        shrinks[p - 1, rest] = (after / before).nan_to_num(1.0, posinf=1.0)  # 0 / 0: at rest
+        unsolved, rest = unsolved[found > closeness], rest[found > closeness]
         if not len(rest):
             break
-    return _Repetition(nearest, late, settling, settled, size)
+    late, nearest = relative.min(0)
+    best = shrinks.gather(0, nearest[None])[0]
+    settles = (best < _SETTLING) & (late < 0.05)
+    alike = shrinks <= (best**0.7).clamp_max(_SETTLING)
+    at = torch.where(settles, alike.long().argmax(0), nearest)[None]  # argmax: the first
+    late, settling = relative.gather(0, at)[0], shrinks.gather(0, at)[0]
+    return _Repetition(at[0] + 1, late, settling, settles, size)
