@@ -144,7 +144,5 @@ def windows(table: pd.DataFrame, kind: str) -> pd.DataFrame:
             table["period"] != table["period"].shift()
         )
         groups = [group for _, group in of_kind.groupby(changed.cumsum())]
-    rows = [
-        (g["s"].iloc[0], g["s"].iloc[-1], int(g["period"].iloc[0]), len(g)) for g in groups
-    ]
+    rows = [(g["s"].iloc[0], g["s"].iloc[-1], int(g["period"].iloc[0]), len(g)) for g in groups]
     return pd.DataFrame(rows, columns=["low", "high", "period", "values"])

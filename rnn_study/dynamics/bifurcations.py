@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
 import torch
-from jaxtyping import Complex, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from rnn_study.dynamics.fixed_points import FixedPoints
@@ -22,8 +22,8 @@ class Bifurcation:
     after: float
     """The values between which it happens."""
     kind: str
-    """`fold`, `pitchfork`, `transcritical or pitchfork`, `period doubling`, `Neimark-Sacker`, or,
-    of a summary, the names of what changes."""
+    """`fold`, `pitchfork`, `transcritical`, `transcritical or pitchfork`, `period doubling`,
+    `Neimark-Sacker`; from `changes`, the names of what changes."""
     multiplier: complex
     """The eigenvalue that crosses the unit circle, on its far side; NaN where none is known."""
     gains: bool
@@ -40,9 +40,7 @@ def changes(values: Sequence[float], **summary: Sequence[Any]) -> list[Bifurcati
     """
     found = []
     for i, (before, after) in enumerate(pairwise(values)):
-        differing = [
-            name for name, field in summary.items() if not _equal(field[i], field[i + 1])
-        ]
+        differing = [name for name, field in summary.items() if not _equal(field[i], field[i + 1])]
         if differing:
             kind = ", ".join(differing)
             found.append(Bifurcation(before, after, kind, complex("nan"), gains=True))
@@ -55,46 +53,65 @@ def bifurcations(
     """Where fixed points appear, vanish or change stability along `values`, and which kind it is.
 
     `points` holds those of one member and input at each value (`found.of(s, b)`); those of
-    `iterate(step, p)` tell of cycles. Each point is followed to the nearest one at the next value.
-    A pair of multipliers off the real axis that leaves the unit circle is a Neimark-Sacker
-    bifurcation, one near -1 a period doubling. At +1 it is a pitchfork where two points appear (or
-    vanish) as well, else transcritical or a pitchfork whose other points were not found. Points
-    that appear without such a partner, one of their multipliers within `near` of +1, are a fold.
+    `iterate(step, p)` tell of cycles. Each point is followed to the nearest one at the next value,
+    so neighbouring values have to be close. Where a multiplier crosses the unit circle,
+
+    - a pair off the real axis is a Neimark-Sacker bifurcation, one at -1 a period doubling;
+    - one at +1 is a pitchfork if two points appear or vanish, transcritical if another point
+      crosses the other way, and undecided between them if the search found neither.
+
+    Two points that appear or vanish otherwise, a multiplier within `near` of +1, are a fold.
     """
     found = []
-    for (before, after), (old, new) in zip(pairwise(values), pairwise(points), strict=True):
+    for between, (old, new) in zip(pairwise(values), pairwise(points), strict=True):
         pairs = _follow(old, new)
-        lone = {True: len(new) - len(pairs), False: len(old) - len(pairs)}
-        for i, j in pairs:
-            gains = bool(old.stable[i]) and not bool(new.stable[j])
-            # The number of multipliers outside tells of saddles as well, which never were stable.
-            outside = _outside(old.multipliers[i]), _outside(new.multipliers[j])
-            if outside[0] == outside[1]:
-                continue
-            gains = outside[1] > outside[0]
-            far, stays = (new[j], old[i]) if gains else (old[i], new[j])
-            multiplier = _crossing(stays.multipliers[0], far.multipliers[0])
-            kind = _kind(multiplier)
-            if kind == "fold":
-                more = new if gains else old
-                partners = min(lone[True if len(new) > len(old) else False], len(more))
-                pitchfork = abs(len(new) - len(old)) == 2 and partners >= 2
-                kind = "pitchfork" if pitchfork else "transcritical or pitchfork"
-                if pitchfork:
-                    lone = {True: max(lone[True] - 2, 0), False: max(lone[False] - 2, 0)}
-            found.append(Bifurcation(before, after, kind, multiplier, gains, far.point[0]))
-        for appears, several in ((True, new), (False, old)):
-            matched = {pair[appears] for pair in pairs}
-            rest = [i for i in range(len(several)) if i not in matched]
-            if lone[appears] >= 2 and rest:
-                born = several[rest]
-                off = (born.multipliers - 1).abs()
-                closest = off.amin(1).argmin()
-                if off[closest].min() <= near:
-                    multiplier = complex(born.multipliers[closest][off[closest].argmin()])
-                    point = born.point[closest]
-                    found.append(Bifurcation(before, after, "fold", multiplier, appears, point))
+        crossings = _crossings(between, old, new, pairs)
+        appear = len(new) > len(old)
+        more, matched = (new if appear else old), {pair[appear] for pair in pairs}
+        lone = more[[i for i in range(len(more)) if i not in matched]]
+        at_one = [i for i, crossing in enumerate(crossings) if crossing.kind == _AT_ONE]
+        directions = {crossings[i].gains for i in at_one}
+        for i in at_one:
+            kind = "transcritical" if len(directions) == 2 else _AT_ONE
+            kind = "pitchfork" if len(lone) >= 2 else kind
+            crossings[i] = replace(crossings[i], kind=kind)
+        found += crossings
+        if len(lone) >= 2 and not at_one:
+            off = (lone.multipliers - 1).abs()
+            closest = int(off.amin(1).argmin())
+            if off[closest].min() <= near:
+                multiplier = complex(lone.multipliers[closest][off[closest].argmin()])
+                found.append(Bifurcation(*between, "fold", multiplier, appear, lone.point[closest]))
     return found
+
+
+_AT_ONE = "transcritical or pitchfork"
+
+
+def _crossings(
+    between: tuple[float, float],
+    old: FixedPoints,
+    new: FixedPoints,
+    pairs: Sequence[tuple[int, int]],
+) -> list[Bifurcation]:
+    """The points of which more or fewer multipliers lie outside the unit circle than before."""
+    found = []
+    for i, j in pairs:
+        before, after = (int((of.multipliers.abs() > 1).sum()) for of in (old[i], new[j]))
+        if before == after:
+            continue
+        gains = after > before
+        far = new[j] if gains else old[i]
+        # Sorted by size: the first after those that were outside already.
+        multiplier = complex(far.multipliers[0, min(before, after)])
+        found.append(Bifurcation(*between, _kind(multiplier), multiplier, gains, far.point[0]))
+    return found
+
+
+def _kind(multiplier: complex) -> str:
+    if abs(multiplier.imag) > 1e-6 * abs(multiplier):
+        return "Neimark-Sacker"
+    return _AT_ONE if multiplier.real > 0 else "period doubling"
 
 
 def _follow(old: FixedPoints, new: FixedPoints) -> list[tuple[int, int]]:
@@ -109,22 +126,6 @@ def _follow(old: FixedPoints, new: FixedPoints) -> list[tuple[int, int]]:
         distances[i] = torch.inf
         distances[:, j] = torch.inf
     return pairs
-
-
-def _outside(multipliers: Complex[Tensor, "D"]) -> int:
-    return int((multipliers.abs() > 1).sum())
-
-
-def _crossing(inside: Complex[Tensor, "D"], outside: Complex[Tensor, "D"]) -> complex:
-    """The multiplier outside the circle that has come there from the nearest inside."""
-    index = (inside.abs() > 1).sum()  # both are sorted by size: those beyond it have crossed
-    return complex(outside[index])
-
-
-def _kind(multiplier: complex) -> str:
-    if abs(multiplier.imag) > 1e-6 * abs(multiplier):
-        return "Neimark-Sacker"
-    return "fold" if multiplier.real > 0 else "period doubling"
 
 
 def _equal(one: Any, other: Any) -> bool:

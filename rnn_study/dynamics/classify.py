@@ -24,7 +24,9 @@ class Kind(IntEnum):
     @property
     def label(self) -> str:
         """For people: "fixed point"."""
-        return "quasi-periodic" if self is Kind.QUASI_PERIODIC else self.name.lower().replace("_", " ")
+        return (
+            "quasi-periodic" if self is Kind.QUASI_PERIODIC else self.name.lower().replace("_", " ")
+        )
 
 
 @dataclass(frozen=True)

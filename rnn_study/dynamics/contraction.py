@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.func import jvp, vjp
+from torch.func import vjp
 
-from rnn_study.dynamics.lyapunov import spread
+from rnn_study.dynamics.lyapunov import push, spread
 from rnn_study.dynamics.orbits import advance
 from rnn_study.dynamics.step import Step
 
@@ -31,13 +31,13 @@ def expansion(
     largest = state.new_zeros(state.shape[:2])
     for _ in range(steps):
         for _ in range(iterations):
-            _, stretched = jvp(step, (state,), (direction,))
-            _, pull = vjp(step, state)
+            _, stretched = push(step, state, direction)
+            pull = vjp(step, state)[1]
             (back,) = pull(stretched)
             length = back.norm(dim=-1, keepdim=True)
             # Where a step maps everything to one point there is no direction to prefer.
             direction = torch.where(length > 0, back / length, direction)
-        moved, stretched = jvp(step, (state,), (direction,))
+        moved, stretched = push(step, state, direction)
         largest = torch.maximum(largest, stretched.norm(dim=-1))  # keeps NaN
         state = moved
     return largest.where(state.isfinite().all(-1), torch.nan)

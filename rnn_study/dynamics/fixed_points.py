@@ -34,7 +34,7 @@ class FixedPoints:
     residual: Float[Tensor, "F"]
     """The distance to the next state, |f(x) - x|."""
     hits: Int[Tensor, "F"]
-    """How many starts led the search here; of the search, not of the dynamics (see `attractors`)."""
+    """How many starts led the search here. It is no basin of attraction: see `attractors`."""
 
     def __len__(self) -> int:
         return len(self.seed)

@@ -15,12 +15,15 @@ def evolve(
     step: Step, state: Float[Tensor, "S B D"], deviations: Float[Tensor, "S B D K"]
 ) -> tuple[Float[Tensor, "S B D"], Float[Tensor, "S B D K"]]:
     """The next state, and K deviations multiplied by the Jacobian there, which is never formed."""
+    several = vmap(lambda deviation: push(step, state, deviation), 3, (None, 3))  # type: ignore
+    moved, pushed = several(deviations)
+    return moved, pushed
 
-    def push(deviation: Tensor) -> tuple[Tensor, Tensor]:
-        moved, pushed = jvp(step, (state,), (deviation,))
-        return moved, pushed
 
-    return vmap(push, in_dims=3, out_dims=(None, 3))(deviations)
+def push(step: Step, state: Tensor, deviation: Tensor) -> tuple[Tensor, Tensor]:
+    """The next state, and one deviation (S, B, D) multiplied by the Jacobian there."""
+    both: tuple[Tensor, Tensor] = jvp(step, (state,), (deviation,))  # type: ignore[assignment]
+    return both
 
 
 @torch.no_grad()

@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -84,11 +85,11 @@ def smoothness(
     ends = [torch.cat([side[name].detach().flatten() for name in names]) for side in (start, end)]
     flat = ((1 - at[:, None]) * ends[0] + at[:, None] * ends[1]).requires_grad_()  # (S, P)
 
-    def of(flat: Tensor, length: int) -> Tensor:
+    def of(length: int, flat: Tensor) -> Tensor:
         parts = zip(names, flat.split(sizes, 1), strict=True)
         return cost({k: part.unflatten(1, start[k].shape[1:]) for k, part in parts}, length)
 
-    rows = [_measure(lambda flat, n=n: of(flat, n), flat, iterations) for n in lengths]
+    rows = [_measure(partial(of, length), flat, iterations) for length in lengths]
     costs, gradients, curvatures = (torch.stack(column) for column in zip(*rows, strict=True))
     return Smoothness(at, tuple(lengths), costs, gradients, curvatures)
 
