@@ -44,7 +44,7 @@ class Settings:
 
 def draw(settings: Settings) -> None:
     """Compute, write and tell."""
-    from rnn_study import chaotic_report  # after the flags are read: --help does not wait for torch
+    from rnn_study import chaotic_report  # takes a second
 
     chaotic_report.write(**vars(settings))
 

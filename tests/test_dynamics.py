@@ -82,9 +82,7 @@ class TestExponents:
         step = linear(basis @ torch.diag_embed(sizes) @ torch.linalg.inv(basis))
         found = lyapunov_spectrum(step, at(2, 5, 3, value=0.0), 50, 3, 100)
         torch.testing.assert_close(found, sizes.log()[:, None].expand(2, 5, 3))
-        torch.testing.assert_close(
-            lyapunov_spectrum(step, at(2, 5, 3), 50, 2, 100), found[..., :2]
-        )
+        torch.testing.assert_close(lyapunov_spectrum(step, at(2, 5, 3), 50, 2, 100), found[..., :2])
 
     def test_of_a_rotation_are_equal(self) -> None:
         found = lyapunov_spectrum(linear(rotation(1.0, 0.8)), at(1, 1, 2), 100, 2)

@@ -7,13 +7,13 @@ import math
 import pytest
 import torch
 from maps import F64, at, bistable, delayed_logistic, henon, linear, logistic
-from small import normal
+from small import B, I, S, normal, parameters
+from torch import Tensor
 
-from rnn_study.dynamics import bifurcations, changes, constant_input, fixed_points, iterate
 from rnn_study.cells import CELLS
-from small import B, H, I, S, parameters
+from rnn_study.dynamics import bifurcations, changes, constant_input, fixed_points, iterate
 
-STARTS = torch.linspace(-1.6, 1.7, 23, dtype=F64)[None, None, :, None]
+STARTS = torch.linspace(-1.6, 1.7, 93, dtype=F64)[None, None, :, None]
 
 
 def found_at(family, values, starts=STARTS):
@@ -38,7 +38,7 @@ class TestFixedPoints:
         assert found.stable[order].tolist() == [True, False, True]
         assert found.multipliers[order, 0].real.tolist() == pytest.approx([0, 1.5, 0], abs=1e-9)
         assert len(found[found.stable]) == 2
-        assert len(found[0]) == len(list(found)[0]) == 1
+        assert len(found[0]) == len(next(iter(found))) == 1
 
     def test_of_each_member_and_input_are_its_own(self) -> None:
         found = fixed_points(logistic(2.5, 3.5), at(2, 3, 4, 1) + normal(2, 3, 4, 1, dtype=F64))
@@ -50,7 +50,8 @@ class TestFixedPoints:
 
     def test_of_iterates_are_cycles_with_their_multiplier(self) -> None:
         r = 3.2
-        found = fixed_points(iterate(logistic(r), 2), torch.linspace(0, 1, 30)[None, None, :, None].to(F64))
+        starts = torch.linspace(0, 1, 30, dtype=F64)[None, None, :, None]
+        found = fixed_points(iterate(logistic(r), 2), starts)
         assert len(found) == 4  # 0, 1 - 1/r, and the two phases of the 2-cycle
         stable = found[found.stable]
         assert stable.multipliers[:, 0].real.tolist() == pytest.approx([4 + 2 * r - r * r] * 2)
@@ -62,23 +63,22 @@ class TestFixedPoints:
 
     @pytest.mark.parametrize("name", CELLS)
     def test_of_cells_are_fixed(self, name: str) -> None:
-        cell = CELLS[name]
-        weights = cell.weights(parameters(cell, dtype=F64))
-        x = normal(S, B, I, dtype=F64)
-        step = constant_input(cell, weights, x)
-        found = fixed_points(step, normal(S, B, 3, cell.state_size(H), dtype=F64))
+        # An even number of units: an orthogonal matrix of odd size turns about an axis, along which
+        # a constant input drives the state away.
+        hidden, cell = 12, CELLS[name]
+        weights = cell.weights(parameters(cell, hidden=hidden, dtype=F64))
+        step = constant_input(cell, weights, normal(S, B, I, dtype=F64))
+        shape = (S, B, cell.state_size(hidden))
+        found = fixed_points(step, normal(S, B, 7, shape[-1], dtype=F64))
         assert len(found)
         for point in found:
             s, b = int(point.seed), int(point.input)
-            state = normal(S, B, cell.state_size(H), dtype=F64)
-            state[s, b] = point.point[0]
-            torch.testing.assert_close(step(state)[s, b], point.point[0])
-            jacobian = torch.autograd.functional.jacobian(
-                lambda z, s=s, b=b, state=state: step(
-                    torch.where(torch.arange(len(state))[:, None, None] == s, z, state)
-                )[s, b],
-                point.point[0],
-            )
+
+            def alone(z: Tensor, s: int = s, b: int = b) -> Tensor:
+                return step(z.expand(shape))[s, b]
+
+            torch.testing.assert_close(alone(point.point[0]), point.point[0])
+            jacobian = torch.autograd.functional.jacobian(alone, point.point[0])
             largest = torch.linalg.eigvals(jacobian).abs().max()
             torch.testing.assert_close(point.multipliers[0, 0].abs(), largest)
 

@@ -18,8 +18,8 @@ from rnn_study.dynamics.fixed_points import FixedPoints
 class Bifurcation:
     """A change between two neighbouring values of the parameter, or two epochs."""
 
-    before: float
-    after: float
+    before: int | float
+    after: int | float
     """The values between which it happens."""
     kind: str
     """`fold`, `pitchfork`, `transcritical`, `transcritical or pitchfork`, `period doubling`,
@@ -32,7 +32,7 @@ class Bifurcation:
     """Where: the fixed point, on the side where it is unstable or exists."""
 
 
-def changes(values: Sequence[float], **summary: Sequence[Any]) -> list[Bifurcation]:
+def changes(values: Sequence[int | float], **summary: Sequence[Any] | Tensor) -> list[Bifurcation]:
     """Where a summary changes along `values`: `changes(epochs, kind=..., period=..., count=...)`.
 
     Every field has one entry a value (or a tensor with that leading axis). It tells where the
@@ -48,7 +48,7 @@ def changes(values: Sequence[float], **summary: Sequence[Any]) -> list[Bifurcati
 
 
 def bifurcations(
-    values: Sequence[float], points: Sequence[FixedPoints], near: float = 0.5
+    values: Sequence[int | float], points: Sequence[FixedPoints], near: float = 0.5
 ) -> list[Bifurcation]:
     """Where fixed points appear, vanish or change stability along `values`, and which kind it is.
 
@@ -89,7 +89,7 @@ _AT_ONE = "transcritical or pitchfork"
 
 
 def _crossings(
-    between: tuple[float, float],
+    between: tuple[int | float, int | float],
     old: FixedPoints,
     new: FixedPoints,
     pairs: Sequence[tuple[int, int]],
