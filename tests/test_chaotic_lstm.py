@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import runpy
+import importlib.util
 import subprocess
 import sys
 from pathlib import Path
@@ -139,6 +139,16 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
+@pytest.fixture(scope="module")
+def study():
+    spec = importlib.util.spec_from_file_location("chaotic_lstm_study", STUDY)
+    assert spec and spec.loader
+    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    yield module
+    del sys.modules[spec.name]
+
+
 class TestStudy:
     def test_writes_figures_and_data(self, tmp_path: Path) -> None:
         out = tmp_path / "new" / "folder"
@@ -168,18 +178,18 @@ class TestStudy:
             (("--out", "/proc/none"), "out: '/proc/none' is not allowed; use a folder"),
         ],
     )
-    def test_refuses_in_one_line(self, arguments: tuple[str, ...], text: str, capsys) -> None:
-        study = runpy.run_path(str(STUDY))
-        code = options.main(study["Settings"], study["draw"], study["QUESTION"], arguments)
+    def test_refuses_in_one_line(
+        self, arguments: tuple[str, ...], text: str, study, capsys
+    ) -> None:
+        code = options.main(study.Settings, study.draw, study.QUESTION, arguments)
         refusal = capsys.readouterr().err
         assert code == 2
         assert text in refusal
         assert len(refusal.splitlines()) == 1
 
-    def test_help_teaches(self, capsys) -> None:
-        study = runpy.run_path(str(STUDY))
+    def test_help_teaches(self, study, capsys) -> None:
         with pytest.raises(SystemExit) as left:
-            options.main(study["Settings"], study["draw"], study["QUESTION"], ["--help"])
+            options.main(study.Settings, study.draw, study.QUESTION, ["--help"])
         assert not left.value.code
         text = capsys.readouterr().out
         assert "Where does an LSTM of two units turn chaotic" in " ".join(text.split())
