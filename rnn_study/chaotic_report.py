@@ -64,14 +64,20 @@ def findings(table: pd.DataFrame) -> list[str]:
 
 
 def _ranges(windows: pd.DataFrame) -> str:
-    wide = windows[windows["values"] > 1]
+    wide = _wide(windows)
     return ", ".join(f"{w.low:.3f} to {w.high:.3f}" for w in wide.itertuples()) or "none"
 
 
 def _periods(windows: pd.DataFrame) -> str:
-    wide = windows[windows["values"] > 1]
+    wide = _wide(windows)
     named = (f"period {w.period} at {w.low:.3f} to {w.high:.3f}" for w in wide.itertuples())
     return ", ".join(named) or "none"
+
+
+def _wide(windows: pd.DataFrame) -> pd.DataFrame:
+    """Those of several values, if there are any."""
+    wide = windows[windows["values"] > 1]
+    return windows if wide.empty else wide
 
 
 def _table(line: Line) -> pd.DataFrame:

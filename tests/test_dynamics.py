@@ -186,3 +186,14 @@ class TestAttractors:
         found = attractors(logistic(3.2), starts)
         assert found.label.flatten().tolist() == [-1, 0, 0]
         assert found.shares[0, 0].tolist() == pytest.approx([2 / 3, 0, 0])
+        assert found.main.period.tolist() == [[2]]
+
+    def test_the_main_one_is_that_of_most_starts(self) -> None:
+        # Below zero everything falls to -inf; above, there is a 2-cycle or chaos, by the member.
+        starts = torch.tensor([-0.5, 0.3, 0.4, 0.5], dtype=F64).expand(2, 3, 4)[..., None]
+        found = attractors(logistic(3.2, 3.9), starts).main
+        assert found.kind.tolist() == [[Kind.CYCLE] * 3, [Kind.CHAOTIC] * 3]
+        assert found.exponent[0, 0] < 0 < found.exponent[1, 0]
+        lost = attractors(logistic(3.2), starts[:1, :, :1])
+        assert (lost.main.kind == Kind.DIVERGED).all()
+        assert (lost.count == 0).all()

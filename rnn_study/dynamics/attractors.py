@@ -36,6 +36,17 @@ class Attractors:
         labels = torch.arange(self.label.shape[-1], device=self.label.device)
         return (self.label[..., None] == labels).double().mean(-2)
 
+    @property
+    def main(self) -> Classification:
+        """What most starts reached, (S, B): kind, period and exponent to report of a network.
+
+        Of the first start that reached it; a diverged one where all of them diverged.
+        """
+        widest = self.shares.argmax(-1, keepdim=True)
+        first = (self.label == widest).long().argmax(-1)
+        s, b = torch.meshgrid(*map(torch.arange, first.shape), indexing="ij")
+        return self.classes[s.to(first.device), b.to(first.device), first]
+
 
 def attractors(
     step: Step,
