@@ -105,7 +105,7 @@ def loss(params: Parameters) -> Float[Tensor, "S"]:
 
 
 def line(
-    s: Float[Tensor, "S"], transient: int = 1000, steps: int = 200, exponent_steps: int = 600
+    s: Float[Tensor, "S"], transient: int = 1000, steps: int = 200, exponent_steps: int = 500
 ) -> Line:
     """Orbits, Lyapunov exponents, kinds and loss of s * theta_true, all values of s as one pack."""
     params = combine(s, torch.zeros_like(s), theta_true())

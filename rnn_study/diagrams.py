@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from rnn_study.chaotic_lstm import Line, Plane
 from rnn_study.looks import SMALL, TEXT
@@ -51,9 +52,11 @@ def orbit_diagram_3d(epochs: np.ndarray, visited: np.ndarray, ax: Any) -> PathCo
     drawn: PathCollection = ax.scatter(*points, c=at, depthshade=False, **look)
     for name, axis in (("epoch", ax.xaxis), ("$y_t$", ax.yaxis), ("$y_t - y_{t-1}$", ax.zaxis)):
         axis.set_label_text(name, fontsize=TEXT)
+        axis.set_major_locator(MaxNLocator(4))
         axis.set_pane_color((1, 1, 1, 1))
         axis.set_tick_params(labelsize=SMALL)
-    ax.set_box_aspect((1.8, 1, 1), zoom=0.85)
+    ax.set_box_aspect((1.9, 1, 1), zoom=1.05)
+    ax.xaxis.labelpad = 8
     return drawn
 
 

@@ -48,12 +48,23 @@ def lyapunov_spectrum(
     finite = state.isfinite().all(-1, keepdim=True)
     for t in range(lead + steps):
         state, deviations = evolve(step, state, deviations)
-        deviations, r = torch.linalg.qr(deviations)
+        deviations, stretch = _orthonormal(deviations)
         finite &= state.isfinite().all(-1, keepdim=True)
         if t >= lead:
-            total += r.diagonal(dim1=-2, dim2=-1).abs().log()
+            total += stretch.log()
     means = (total / steps).where(finite, torch.nan)
     return means.sort(-1, descending=True).values
+
+
+def _orthonormal(
+    deviations: Float[Tensor, "S B D K"],
+) -> tuple[Float[Tensor, "S B D K"], Float[Tensor, "S B K"]]:
+    """Q of the QR decomposition and the absolute diagonal of R; a single vector costs less."""
+    if deviations.shape[-1] > 1:
+        q, r = torch.linalg.qr(deviations)
+        return q, r.diagonal(dim1=-2, dim2=-1).abs()
+    length = deviations.norm(dim=-2)
+    return deviations / length.clamp_min(torch.finfo(length.dtype).tiny)[..., None, :], length
 
 
 def spread(size: int, k: int, like: Tensor) -> Float[Tensor, "D K"]:
