@@ -1,0 +1,117 @@
+"""How many attractors there are, and what share of the starts reaches each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from rnn_study.dynamics.classify import Classification, Kind, classify
+from rnn_study.dynamics.lyapunov import lyapunov_spectrum
+from rnn_study.dynamics.orbits import advance, orbit_diagram
+from rnn_study.dynamics.step import Step
+
+
+@dataclass(frozen=True)
+class Attractors:
+    """Where P starts per input went."""
+
+    label: Int[Tensor, "S B P"]
+    """The attractor that a start reached, from 0 in the order of first arrival; -1: diverged."""
+    classes: Classification
+    """The kind of each start's orbit, (S, B, P)."""
+    orbits: Float[Tensor, "S B P T D"]
+    """The states visited after the transient."""
+
+    @property
+    def count(self) -> Int[Tensor, "S B"]:
+        """Distinct attractors that the starts reached."""
+        return self.label.amax(-1) + 1
+
+    @property
+    def shares(self) -> Float[Tensor, "S B P"]:
+        """The share of starts that reached attractor 0, 1, ...; zeros after the last."""
+        labels = torch.arange(self.label.shape[-1], device=self.label.device)
+        return (self.label[..., None] == labels).double().mean(-2)
+
+    @property
+    def main(self) -> Classification:
+        """What most starts reached, (S, B): kind, period and exponent to report of a network.
+
+        Of the first start that reached it; a diverged one where all of them diverged.
+        """
+        widest = self.shares.argmax(-1, keepdim=True)
+        first = (self.label == widest).long().argmax(-1)
+        s, b = torch.meshgrid(*map(torch.arange, first.shape), indexing="ij")
+        return self.classes[s.to(first.device), b.to(first.device), first]
+
+
+def attractors(
+    step: Step,
+    starts: Float[Tensor, "S B P D"],
+    transient: int = 1000,
+    steps: int = 400,
+    k: int = 1,
+    tolerance: float = 0.02,
+    nearness: float = 1e-4,
+) -> Attractors:
+    """The distinct attractors that the starts reach under `step`.
+
+    The shares of the starts estimate the basins of attraction, weighted as the starts were drawn.
+    Two orbits lie on the same attractor if their kind and period are equal and they visit the same
+    places: fixed points and cycles to `nearness`, relative to the size of their states; others if
+    they pass one another about as closely as themselves. The `k` exponents are means over the
+    `steps` that are kept; `tolerance` is that of `classify`.
+    """
+    flat = advance(step, starts.flatten(1, 2), transient)
+    seats = starts.shape[1:3]
+    visited = orbit_diagram(step, flat.unflatten(1, seats), 0, steps)
+    exponents = lyapunov_spectrum(step, flat, steps, k, transient=steps // 4)
+    classes = classify(visited, exponents.unflatten(1, seats), tolerance)
+    label = torch.full(starts.shape[:3], -1, dtype=torch.long)
+    for s in range(starts.shape[0]):
+        for b in range(starts.shape[1]):
+            label[s, b] = _labels(visited[s, b], classes[s, b], nearness)
+    return Attractors(label.to(starts.device), classes, visited)
+
+
+def _labels(
+    orbits: Float[Tensor, "P T D"], classes: Classification, nearness: float
+) -> Int[Tensor, "P"]:
+    """Each orbit against the first orbit of every attractor found so far."""
+    label = torch.full((len(orbits),), -1, dtype=torch.long)
+    alike = torch.stack((classes.kind, classes.period), 1)
+    left = classes.kind != Kind.DIVERGED
+    count = 0
+    while left.any():
+        first = int(left.nonzero()[0, 0])
+        kin = left & (alike == alike[first]).all(1)
+        period = int(classes.period[first])
+        same = torch.zeros_like(left)
+        same[kin] = _same(orbits[first], orbits[kin], period, nearness)
+        same[first] = True
+        label[same.cpu()] = count
+        left &= ~same
+        count += 1
+    return label
+
+
+def _same(
+    one: Float[Tensor, "T D"], others: Float[Tensor, "Q T D"], period: int, nearness: float
+) -> Bool[Tensor, "Q"]:
+    """Whether the others visit the places of `one`."""
+    if period:
+        here, there = one[-period:], others[:, -period:]
+        farthest = torch.cdist(there, here).amin(-1).amax(-1)
+        # What still settles lies as far from its end as its last steps show, or somewhat farther.
+        return farthest <= nearness * one.abs().amax() + 10 * _drift(others, period)
+    gaps = torch.cdist(one, one).fill_diagonal_(torch.inf).amin(-1)
+    return torch.cdist(others, one[None]).amin(-1).median(-1).values <= 3 * gaps.quantile(0.9)
+
+
+def _drift(orbits: Float[Tensor, "Q T D"], period: int) -> Float[Tensor, "Q"]:
+    """How far the last period has moved."""
+    last = orbits[:, -period:] - orbits[:, -2 * period : -period]
+    return last.norm(dim=-1).amax(-1)
