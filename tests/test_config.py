@@ -142,7 +142,7 @@ NO_SEED = (-1, 0.5, False, float("nan"), "0", None)
 NO_RATE = (0, -1e-3, 0.0, float("nan"), float("inf"), -float("inf"), True, "0.01", None)
 REFUSED = [
     *(("cell", value, "lstm, orthogonal, stable_lstm") for value in ("gru", "", None, "LSTM")),
-    *(("task", value, "symbol") for value in ("sine", "", None)),
+    *(("task", value, "sine, symbol") for value in ("cosine", "", None)),
     ("length", 49, "at least 50"),
     *(("length", value, "whole number of at least 1") for value in NO_COUNT),
     *(("learning_rate", value, "finite number above 0") for value in NO_RATE),
@@ -195,7 +195,7 @@ def test_a_decay_epoch_is_a_count(epoch):
         ("learning_rate", -1.0, "-1.0", "finite number above 0"),
         ("learning_rate", float("nan"), "nan", "finite number above 0"),
         ("learning_rate", {"lstm": 1.0, "orthogonal": -1}, "-1", "finite number above 0"),
-        ("task", "sine", "'sine'", "choose from symbol"),
+        ("task", "cosine", "'cosine'", "choose from sine, symbol"),
         ("data_seed", -1, "-1", "whole number of at least 0"),
         ("name", "", "''", "letters"),
         ("name", "../up", "'../up'", "letters"),

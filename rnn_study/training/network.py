@@ -74,10 +74,14 @@ class Network:
         padding = loss.new_zeros(len(loss), self._sizes[-1])
         return torch.cat([part.flatten(1) for part in (*parts, padding)], 1)
 
-    def outputs(self, params: Parameters, x: Float[Tensor, "S T B I"]) -> Float[Tensor, "S B O"]:
-        """The read-out at the last step, from a zero initial state."""
-        members, _, batch, _ = x.shape
+    def outputs(self, params: Parameters, x: Float[Tensor, "S T B I"]) -> Float[Tensor, "S B *T O"]:
+        """The read-out at the last step or at every step, from a zero initial state."""
+        members, steps, batch, _ = x.shape
         weights = self.cell.weights(params)
         state = x.new_zeros(members, batch, self.cell.state_size(self.hidden))
-        _, state = self.cell.scan(weights, x, state)
-        return torch.baddbmm(params["b_out"][:, None], self.cell.output(state), params["w_out"])
+        seen, state = self.cell.scan(weights, x, state)
+        bias, w_out = params["b_out"][:, None], params["w_out"]
+        if not self.task.every_step:
+            return torch.baddbmm(bias, self.cell.output(state), w_out)
+        read = torch.baddbmm(bias, seen.transpose(1, 2).flatten(1, 2), w_out)  # (S, B T, O)
+        return read.unflatten(1, (batch, steps))
