@@ -23,8 +23,10 @@ from rnn_study.arguments import Request, parse
 from rnn_study.config import Study, packs
 from rnn_study.errors import InvalidInput
 from rnn_study.execution import Execution
+from rnn_study.tasks import TASKS
 
 SCRIPT = Path(__file__).parents[1] / "studies" / "symbol_length.py"
+ACCURACY = TASKS["symbol"].metric
 
 
 @pytest.fixture(scope="module")
@@ -329,13 +331,13 @@ class TestTables:
         return pd.DataFrame(rows)
 
     def test_lengths(self, runs):
-        text = shown(terminal.length_table(aggregate.length_table(runs)))
+        text = shown(terminal.length_table(aggregate.length_table(runs), ACCURACY))
         assert max(map(len, text.splitlines())) <= 80
         assert "lstm            stable_lstm" in text
         assert "     500   1.000  1.000     3/3   0.250  0.300     0/2 " in text
 
     def test_seeds(self, runs):
-        text = shown(terminal.seed_sensitivity(aggregate.seed_sensitivity(runs)))
+        text = shown(terminal.seed_sensitivity(aggregate.seed_sensitivity(runs), ACCURACY))
         assert max(map(len, text.splitlines())) <= 80
         sections = [line for line in text.splitlines() if ", rate 0.01" in line]
         assert len(sections) == 4

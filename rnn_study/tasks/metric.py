@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +13,7 @@ class Metric:
     """What tables, figures and progress say about a task; they know no task by its name."""
 
     name: str
-    """As in the columns `train_NAME` and `val_NAME` of a history: `loss`, or one of `Task.scores`."""
+    """`loss` or one of `Task.scores`, as in a history's columns `train_NAME` and `val_NAME`."""
     title: str
     """In words, for people."""
     larger_is_better: bool
@@ -35,9 +36,9 @@ class Metric:
         """What a run is summarised by: the last validation value, and the best of all epochs."""
         return self.column, f"best_{self.column}"
 
-    def best(self, values: np.ndarray) -> float:
+    def best(self, values: Iterable[float]) -> float:
         """The best of some finite values."""
-        return float(values.max() if self.larger_is_better else values.min())
+        return float(max(values) if self.larger_is_better else min(values))
 
     def solved(self, values: np.ndarray) -> np.ndarray:
         """Whether validation values reach the goal, elementwise. NaN does not."""

@@ -1,4 +1,4 @@
-"""Sine-wave generation (paper, Section 5.1; after Sussillo and Barak, Neural Computation 25, 2013)."""
+"""Sine-wave generation (paper, Section 5.1), after Sussillo and Barak (Neural Comput. 25, 2013)."""
 
 from __future__ import annotations
 

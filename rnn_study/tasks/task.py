@@ -52,9 +52,7 @@ class Task(ABC):
         """Stored inputs as input channels."""
 
     @abstractmethod
-    def loss(
-        self, outputs: Float[Tensor, "S B *T O"], targets: Tensor
-    ) -> Float[Tensor, "S B"]:
+    def loss(self, outputs: Float[Tensor, "S B *T O"], targets: Tensor) -> Float[Tensor, "S B"]:
         """The loss of each sequence. `targets`: (S, B, *T)."""
 
     def scores(
