@@ -94,9 +94,7 @@ def length_table(runs: pd.DataFrame, metric: str | None = None) -> pd.DataFrame:
     """Median and best of `metric` over the seeds, and seeds solved "k/n", by length and cell.
 
     `metric`: by default the task's own at the last epoch. Where the task has no goal, the number of
-    seeds stands instead of those solved.
-
-    Rows are lengths, columns (cell, statistic). A learning rate that differs within a cell, or
+    seeds stands instead of those solved. Rows are lengths, columns (cell, statistic). A learning rate that differs within a cell, or
     another setting that varies, becomes a row level after the length. Values are rounded to four
     decimals, finer than 1000 validation sequences resolve (errors to four digits), so that three
     cells print within 80 columns; `seed_sensitivity` has them in full. NaN, and 0/0 solved: no
@@ -177,19 +175,16 @@ def distinguishing(runs: pd.DataFrame) -> list[str]:
 
     Learning rates that differ between cells only, one rate a cell, tell no two of them apart.
     """
-    if runs.empty:
-        return []
-    rates = runs.groupby("cell", observed=True)["learning_rate"].nunique()
-    return ["learning_rate"] * bool((rates > 1).any()) + varying(runs)
+    return ["learning_rate"] * _varies(runs, "learning_rate") + varying(runs)
 
 
 def varying(runs: pd.DataFrame) -> list[str]:
     """The settings beyond cell, length and learning rate in which `runs` differ.
 
     The data's seed is none where the data are the same for all, nor where every run draws its
-    data from its own seed.
+    data from its own seed. Nor are decay epochs that differ between cells only.
     """
-    names = [name for name in SETTINGS if name in runs and len(_distinct(runs[name])) > 1]
+    names = [name for name in SETTINGS if _varies(runs, name)]
     if "data_seed" in names and bool((runs["data_seed"] == runs["seed"]).all()):
         names.remove("data_seed")
     return names
@@ -206,7 +201,7 @@ def flags(column: pd.Series) -> np.ndarray:
 
 
 def _statistics(group: pd.DataFrame, column: str) -> dict[str, int | float]:
-    """The columns of `seed_sensitivity` for the runs of one condition."""
+    """A row of `seed_sensitivity`: the runs of one condition."""
     seeds = finished(group)
     solved = int(flags(seeds["solved"]).sum())
     values = np.sort(seeds[column].to_numpy(dtype=float, na_value=math.nan))
@@ -271,8 +266,11 @@ def _value(value: Any) -> Any:
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
-def _distinct(column: pd.Series) -> set[Any]:
-    return {_value(value) for value in column}
+def _varies(runs: pd.DataFrame, name: str) -> bool:
+    """Whether runs differ in a setting; for what a study sets by cell, those of one cell."""
+    by_cell = name in ("learning_rate", "decay_epochs")
+    groups = [group for _, group in runs.groupby("cell")] if by_cell and len(runs) else [runs]
+    return any(len({_value(value) for value in group.get(name, ())}) > 1 for group in groups)
 
 
 def _sortable(key: Any, levels: Sequence[str] = ()) -> tuple[Any, ...]:
@@ -286,7 +284,9 @@ def _sortable(key: Any, levels: Sequence[str] = ()) -> tuple[Any, ...]:
         elif isinstance(value, (int, float, np.number)):
             ranks.append((1, "", float(value)))
         else:
-            ranks.append((0 if value is None else 2, type(value).__name__, value or ""))
+            ranks.append(
+                (0 if value is None else 2, type(value).__name__, "" if value is None else value)
+            )
     return tuple(ranks)
 
 

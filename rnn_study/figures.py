@@ -149,6 +149,9 @@ def training_histories(
     size = (max(0.7 + 1.65 * columns + beside, 5.4), 0.9 + 1.4 * rows)
     figure = Figure(figsize=size, layout="constrained")
     panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    metric = aggregate.metric_of(runs)
+    if metric.logarithmic:  # of all panels at once: one that was still linear would confuse them
+        panels[0, 0].set_yscale("log")
     for row, name, (_, group) in zip(panels, names, series, strict=False):
         for ax, length in zip(row, lengths, strict=True):
             seed_histories(histories, group[group["length"] == length], ax, baseline, legend=False)
@@ -164,7 +167,6 @@ def training_histories(
         ax.set(xlabel="", ylabel="")
         ax.label_outer()
     figure.supxlabel("epoch", fontsize=TEXT)
-    metric = aggregate.metric_of(runs)
     figure.supylabel(metric.title, fontsize=TEXT)
     seeds = list(_seeds(runs).itertuples())
     line = {metric.baseline_name: Line2D([], [], color="black", **DOTTED)} if baseline else {}

@@ -107,6 +107,7 @@ def metric_axis(
     """
     if metric.logarithmic:
         ax.set_yscale("log")
+        ax.tick_params("y", which="minor", labelsize=SMALL)  # named where decades are few
     else:
         ax.set_ylim(0, 1.04)
         ax.set_yticks([0, 0.25, 0.5, 0.75, 1])

@@ -70,7 +70,7 @@ def plan(
 
 def length_table(table: pd.DataFrame, metric: Metric) -> Group:
     """`aggregate.length_table` of a task's metric, with a block of columns a cell."""
-    titles, widths = list(table.columns.unique(1)), (6, 6 if metric.logarithmic else 5, 6)
+    titles, widths = list(table.columns.unique(1)), (6, 6, 5) if metric.logarithmic else (6, 5, 6)
     head = "  ".join(f"{title:>{wide}}" for title, wide in zip(titles, widths, strict=False))
     cells = list(table.columns.get_level_values(0).unique())
     blocks = []
@@ -217,10 +217,10 @@ def _value(value: float, metric: Metric) -> str:
 
 
 def _statistic(title: str, value: Any, metric: Metric) -> str:
-    """A cell of the length table: a value, or a count of seeds, which is none without runs."""
+    """A cell of the length table: a value, or a count of seeds, where there are such runs."""
     if title in ("median", "best"):
         return _value(value, metric)
-    return "" if pd.isna(value) else str(value)
+    return "-" if pd.isna(value) else str(value)
 
 
 def _epochs(to_solve: float, observed: float) -> str:

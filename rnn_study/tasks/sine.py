@@ -37,7 +37,7 @@ class Sine(Task):
         title="mean square error",
         larger_is_better=False,
         baseline=0.5,
-        baseline_name="zero",
+        baseline_name="always zero",
         logarithmic=True,
     )
 
