@@ -150,8 +150,8 @@ def training_histories(
     figure = Figure(figsize=size, layout="constrained")
     panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     metric = aggregate.metric_of(runs)
-    if metric.logarithmic:  # of all panels at once: one that was still linear would confuse them
-        panels[0, 0].set_yscale("log")
+    if metric.logarithmic:
+        panels[0, 0].set_yscale("log")  # of all at once, while they are empty
     for row, name, (_, group) in zip(panels, names, series, strict=False):
         for ax, length in zip(row, lengths, strict=True):
             seed_histories(histories, group[group["length"] == length], ax, baseline, legend=False)

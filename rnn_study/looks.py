@@ -106,7 +106,8 @@ def metric_axis(
     Shares have the whole of 0 to 1; errors are logarithmic, the baseline among them.
     """
     if metric.logarithmic:
-        ax.set_yscale("log")
+        if ax.get_yscale() != "log":  # again, it would rescale panels that share the axis
+            ax.set_yscale("log")
         ax.tick_params("y", which="minor", labelsize=SMALL)  # named where decades are few
     else:
         ax.set_ylim(0, 1.04)
