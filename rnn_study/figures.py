@@ -116,14 +116,16 @@ def seed_histories(
     ax: Axes,
     baseline: bool = True,
     legend: bool = True,
+    metric: Metric | None = None,
 ) -> Axes:
     """Validation (solid) and training (dashed) metric against epoch of every finished seed.
 
     Give it the runs of one condition: the paper's Supplementary Figure 2. Solved seeds have their
     cell's colour and end in a dot; unsolved ones are grey, and end in a cross if they diverged.
-    Without a goal to solve, all have their cell's colour.
+    Without a goal to solve, all have their cell's colour. `metric`: that of the task, for runs
+    that may be none.
     """
-    seeds, metric = list(_seeds(runs).itertuples()), aggregate.metric_of(runs)
+    seeds, metric = list(_seeds(runs).itertuples()), metric or aggregate.metric_of(runs)
     drawn = []
     for run in seeds:
         plain = run.solved or metric.goal is None
@@ -154,7 +156,8 @@ def training_histories(
         panels[0, 0].set_yscale("log")  # of all at once, while they are empty
     for row, name, (_, group) in zip(panels, names, series, strict=False):
         for ax, length in zip(row, lengths, strict=True):
-            seed_histories(histories, group[group["length"] == length], ax, baseline, legend=False)
+            seeds = group[group["length"] == length]
+            seed_histories(histories, seeds, ax, baseline, legend=False, metric=metric)
         row[-1].annotate(
             name, (1, 0.5), (6, 0), xycoords="axes fraction", textcoords="offset points",
             va="center", fontsize=TEXT,
@@ -168,9 +171,9 @@ def training_histories(
         ax.label_outer()
     figure.supxlabel("epoch", fontsize=TEXT)
     figure.supylabel(metric.title, fontsize=TEXT)
-    seeds = list(_seeds(runs).itertuples())
+    drawn = list(_seeds(runs).itertuples())
     line = {metric.baseline_name: Line2D([], [], color="black", **DOTTED)} if baseline else {}
-    put_legend(figure, kinds(seeds, metric) | ends(seeds) | line)
+    put_legend(figure, kinds(drawn, metric) | ends(drawn) | line)
     return figure
 
 

@@ -24,6 +24,7 @@ from rnn_study.config import Study, packs
 from rnn_study.errors import InvalidInput
 from rnn_study.execution import Execution
 from rnn_study.tasks import TASKS
+from rnn_study.words import written
 
 SCRIPT = Path(__file__).parents[1] / "studies" / "symbol_length.py"
 ACCURACY = TASKS["symbol"].metric
@@ -108,6 +109,18 @@ class TestFlags:
         study = ask("--cells lstm orthogonal --learning-rate lstm=1e-2 orthogonal=1e-3").study
         assert study.learning_rate == {"lstm": 1e-2, "orthogonal": 1e-3}
 
+    @pytest.mark.parametrize(
+        ("words", "epochs"),
+        [
+            ("20 40", (20, 40)),
+            ("", ()),
+            ("lstm=20,40 orthogonal=30", {"lstm": (20, 40), "orthogonal": (30,)}),
+        ],
+    )
+    def test_decay_epochs_for_all_cells_or_for_some(self, ask, words, epochs):
+        assert ask(f"--decay-epochs {words}").study.decay_epochs == epochs
+        assert written("decay_epochs", epochs) == words.split()
+
     def test_every_field_is_a_flag(self, ask, script, tmp_path):
         """Of each field, a value that differs from the preset's."""
         new = {
@@ -169,6 +182,9 @@ REFUSED = {
     "--learning-rate lstm=1": "learning_rate: {'lstm': 1.0} is not allowed; give one for each cell",
     "--learning-rate gru=1": "learning_rate: 'gru=1' is not allowed; use one number, or CELL",
     "--learning-rate 1 lstm=1": "learning_rate: '1 lstm=1' is not allowed; use one number, or CELL",
+    "--decay-epochs 2.5": "decay_epochs: '2.5' is not allowed; use whole numbers",
+    "--decay-epochs lstm=x": "decay_epochs: 'lstm=x' is not allowed; use whole numbers, or CELL=",
+    "--decay-epochs gru=5": "decay_epochs: 'gru=5' is not allowed; use whole numbers, or CELL=",
     "--pack-size 0": "pack_size: 0 is not allowed; use a whole number of at least 1",
     "--pack-size 1.5": "pack_size: '1.5' is not allowed; use a whole number",
     "--epochs": "epochs: '' is not allowed; give one value",

@@ -124,6 +124,22 @@ def test_a_learning_rate_for_each_cell():
         replace(STUDY, learning_rate={"lstm": 0.01})
 
 
+def test_decay_epochs_for_some_cells_alone():
+    decay = {"lstm": [20, 40]}
+    study = replace(STUDY, decay_epochs=decay)
+    assert {t.cell: t.decay_epochs for t in study.trials()} == {"lstm": (20, 40), "orthogonal": ()}
+    plain = replace(STUDY, decay_epochs=(20, 40))
+    same = [a.id == b.id for a, b in zip(study.trials(), plain.trials(), strict=True)]
+    assert same == [t.cell == "lstm" for t in study.trials()]
+    assert study.declaration()["decay_epochs"] == decay
+    assert study.id != plain.id
+    for wrong in ({"gru": (3,)}, {"lstm": (0,)}):
+        with pytest.raises(InvalidInput, match="decay_epochs: "):
+            replace(STUDY, decay_epochs=wrong)
+    with pytest.raises(InvalidInput, match=r"decay_epochs: .*of this cell"):
+        replace(PINNED, decay_epochs=decay)
+
+
 def test_equal_studies_have_equal_ids_and_others_do_not():
     assert replace(STUDY, seeds=[5, 1, 3]).id == STUDY.id
     assert replace(STUDY, learning_rate=1).id == replace(STUDY, learning_rate=1.0).id

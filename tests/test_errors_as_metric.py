@@ -152,6 +152,13 @@ class TestFigures:
         low, high = ax.get_ylim()
         assert low < 3.3e-5 and high > 2.4
 
+    def test_a_condition_without_runs_has_the_axis_of_the_others(self) -> None:
+        runs = pd.concat([grid((100,)), pd.DataFrame([sine("lstm", length=50)])])
+        figure = figures.training_histories(histories_of(runs), runs)
+        assert "no data" in [text.get_text() for text in figure.axes[2].texts]
+        assert {ax.get_yscale() for ax in figure.axes} == {"log"}
+        assert {line.get_ydata()[0] for line in figure.axes[2].lines} == {0.5}
+
     def test_every_seed_is_a_line_in_the_colour_of_its_cell_along_epochs(self) -> None:
         runs = grid(lengths=(100,))
         figure = figures.training_histories(histories_of(runs), runs)
