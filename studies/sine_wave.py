@@ -37,7 +37,7 @@ LAPTOP = replace(
     lengths=(100,),
     seeds=range(6),
     hidden=50,
-    epochs=200,
+    epochs=250,
 )
 SMOKE = replace(LAPTOP, name="sine-wave-smoke", lengths=(50,), seeds=range(2), hidden=32, epochs=10)
 PRESETS = {
