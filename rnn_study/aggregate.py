@@ -10,6 +10,8 @@ of its rows. Rules that both follow:
   `seeds` and `diverged`.
 - Runs that differ in anything but seed and data are never put together: a setting that varies
   gives rows of its own.
+- The runs are of one task. Its metric says which value is better, and whether there is a goal that
+  solves the task; where there is none, nothing is said about solving.
 """
 
 from __future__ import annotations
@@ -25,10 +27,8 @@ from scipy import stats
 
 from rnn_study.cells import CELLS
 from rnn_study.config import Trial
-from rnn_study.errors import require_member
-
-METRICS: Final = ("val_accuracy", "best_val_accuracy")
-"""Metrics that the tables can show; larger is better."""
+from rnn_study.errors import require, require_member
+from rnn_study.tasks import TASKS, Metric
 
 CONDITION: Final = ("cell", "length", "learning_rate")
 """What always tells two conditions apart."""
@@ -58,6 +58,9 @@ STATISTICS: Final = {
 }
 """Columns of `seed_sensitivity`, and their types."""
 
+_OF_SOLVING: Final = r"^(solved|share.*|epochs_.*)$"
+"""Those that a task without a goal does not have."""
+
 
 def runs(study_name: str, tracking_uri: str | None = None) -> pd.DataFrame:
     """The runs of a study, read back from MLflow: one row a run.
@@ -72,42 +75,66 @@ def runs(study_name: str, tracking_uri: str | None = None) -> pd.DataFrame:
     return tracking.read_runs(uri, study_name)
 
 
-def length_table(runs: pd.DataFrame, metric: str = "val_accuracy") -> pd.DataFrame:
+def metric_of(runs: pd.DataFrame) -> Metric:
+    """The metric of the one task that `runs` are of; without any run, of the first in `TASKS`."""
+    tasks = sorted(set(runs["task"])) if len(runs) else [*TASKS][:1]
+    require(len(tasks) == 1, "runs", tasks, "choose the runs of one task")
+    return TASKS[tasks[0]].metric
+
+
+def column_of(runs: pd.DataFrame, metric: str | None) -> str:
+    """The column that `metric` names: `accuracy` is `val_accuracy`, and so is None."""
+    known = metric_of(runs)
+    column = known.column if metric in (None, known.name) else metric
+    require_member("metric", column, known.columns)
+    return str(column)
+
+
+def length_table(runs: pd.DataFrame, metric: str | None = None) -> pd.DataFrame:
     """Median and best of `metric` over the seeds, and seeds solved "k/n", by length and cell.
 
-    Rows are lengths, columns (cell, statistic). A learning rate that differs within a cell, or
-    another setting that varies, becomes a row level after the length. Values are rounded to four
-    decimals, finer than 1000 validation sequences resolve, so that three cells print within 80
-    columns; `seed_sensitivity` has them in full. NaN, and 0/0 solved: no seed finished. NaN and
-    no count: no such run. (The paper's Table 1, with seeds.)
+    `metric`: by default the task's own at the last epoch. Where the task has no goal, the number of
+    seeds stands instead of those solved. Rows are lengths, columns (cell, statistic). A learning
+    rate that differs within a cell, or another setting that varies, becomes a row level after the
+    length. Values are rounded to four decimals, finer than 1000 validation sequences resolve
+    (errors to four digits), so that three cells print within 80 columns; `seed_sensitivity` has
+    them in full. NaN, and 0/0 solved: no seed finished. NaN and no count: no such run. (The
+    paper's Table 1, with seeds.)
     """
-    table = seed_sensitivity(runs, metric)
+    table, known = seed_sensitivity(runs, metric), metric_of(runs)
+    last = "seeds" if known.goal is None else "solved"
     cells = list(table.index.unique("cell"))
     levels = ["length", *distinguishing(runs)]
     blocks: dict[Hashable, dict[Hashable, object]] = {}
     for key, row in zip(table.index, table.to_dict("records"), strict=True):
         place = dict(zip(table.index.names, key, strict=True))
         block = blocks.setdefault(tuple(place[level] for level in levels), {})
-        block[place["cell"], "median"] = round(row["median"], 4)
-        block[place["cell"], "best"] = round(row["max"], 4)
-        block[place["cell"], "solved"] = f"{row['solved']}/{row['seeds']}"
+        block[place["cell"], "median"] = known.rounded(row["median"])
+        block[place["cell"], "best"] = known.rounded(
+            row["max" if known.larger_is_better else "min"]
+        )
+        count = row["seeds"]
+        block[place["cell"], last] = count if known.goal is None else f"{row['solved']}/{count}"
     keys = sorted(blocks, key=_sortable)
     columns = pd.MultiIndex.from_tuples(
-        [(cell, statistic) for cell in cells for statistic in ("median", "best", "solved")],
+        [(cell, statistic) for cell in cells for statistic in ("median", "best", last)],
         names=[None, None],
     )
     if not keys:
         return pd.DataFrame(columns=columns, index=pd.Index([], name="length", dtype="int64"))
     filled = [[blocks[key].get(column, math.nan) for column in columns] for key in keys]
-    return pd.DataFrame(filled, columns=columns, index=_index(keys, levels))
+    table = pd.DataFrame(filled, columns=columns, index=_index(keys, levels))
+    counts = [column for column in columns if column[1] == "seeds"]
+    return table.astype(dict.fromkeys(counts, "Int64"))
 
 
-def seed_sensitivity(runs: pd.DataFrame, metric: str = "val_accuracy") -> pd.DataFrame:
+def seed_sensitivity(runs: pd.DataFrame, metric: str | None = None) -> pd.DataFrame:
     """How much a condition's result depends on the seed: one row a condition.
 
-    The index is cell, length, learning rate, and every further setting that varies. Columns:
+    The index is cell, length, learning rate, and every further setting that varies. Columns, of
+    which those of solving are left out where the task has no goal:
 
-    - seeds: finished runs; solved: those that reached validation accuracy one.
+    - seeds: finished runs; solved: those that reached the task's goal, validation accuracy one.
     - share, share_low, share_high: solved / seeds, with its exact 95% interval (Clopper and
       Pearson, Biometrika 26, 1934).
     - min, q1, median, q3, max of `metric` over the seeds (quartiles interpolate linearly); iqm:
@@ -120,13 +147,14 @@ def seed_sensitivity(runs: pd.DataFrame, metric: str = "val_accuracy") -> pd.Dat
       that where it is not reached.
     - diverged: of the seeds; failed, unfinished: runs that are missing among the seeds.
     """
-    column = "val_accuracy" if metric == "accuracy" else metric
-    require_member("metric", column, METRICS)
+    column = column_of(runs, metric)
     levels = [*CONDITION, *varying(runs)]
     groups = list(conditions(runs, levels))
     rows = [_statistics(group, column) for _, group in groups]
     index = _index([key for key, _ in groups], levels)
-    return pd.DataFrame(rows, columns=list(STATISTICS), index=index).astype(STATISTICS)
+    table = pd.DataFrame(rows, columns=list(STATISTICS), index=index).astype(STATISTICS)
+    goal = metric_of(runs).goal
+    return table if goal is not None else table.loc[:, ~table.columns.str.match(_OF_SOLVING)]
 
 
 def conditions(
@@ -148,19 +176,16 @@ def distinguishing(runs: pd.DataFrame) -> list[str]:
 
     Learning rates that differ between cells only, one rate a cell, tell no two of them apart.
     """
-    if runs.empty:
-        return []
-    rates = runs.groupby("cell", observed=True)["learning_rate"].nunique()
-    return ["learning_rate"] * bool((rates > 1).any()) + varying(runs)
+    return ["learning_rate"] * _varies(runs, "learning_rate") + varying(runs)
 
 
 def varying(runs: pd.DataFrame) -> list[str]:
     """The settings beyond cell, length and learning rate in which `runs` differ.
 
     The data's seed is none where the data are the same for all, nor where every run draws its
-    data from its own seed.
+    data from its own seed. Nor are decay epochs that differ between cells only.
     """
-    names = [name for name in SETTINGS if name in runs and len(_distinct(runs[name])) > 1]
+    names = [name for name in SETTINGS if _varies(runs, name)]
     if "data_seed" in names and bool((runs["data_seed"] == runs["seed"]).all()):
         names.remove("data_seed")
     return names
@@ -177,7 +202,7 @@ def flags(column: pd.Series) -> np.ndarray:
 
 
 def _statistics(group: pd.DataFrame, column: str) -> dict[str, int | float]:
-    """The columns of `seed_sensitivity` for the runs of one condition."""
+    """A row of `seed_sensitivity`: the runs of one condition."""
     seeds = finished(group)
     solved = int(flags(seeds["solved"]).sum())
     values = np.sort(seeds[column].to_numpy(dtype=float, na_value=math.nan))
@@ -242,8 +267,11 @@ def _value(value: Any) -> Any:
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
-def _distinct(column: pd.Series) -> set[Any]:
-    return {_value(value) for value in column}
+def _varies(runs: pd.DataFrame, name: str) -> bool:
+    """Whether runs differ in a setting; for what a study sets by cell, those of one cell."""
+    by_cell = name in ("learning_rate", "decay_epochs")
+    groups = [group for _, group in runs.groupby("cell")] if by_cell and len(runs) else [runs]
+    return any(len({_value(value) for value in group.get(name, ())}) > 1 for group in groups)
 
 
 def _sortable(key: Any, levels: Sequence[str] = ()) -> tuple[Any, ...]:
@@ -257,7 +285,9 @@ def _sortable(key: Any, levels: Sequence[str] = ()) -> tuple[Any, ...]:
         elif isinstance(value, (int, float, np.number)):
             ranks.append((1, "", float(value)))
         else:
-            ranks.append((0 if value is None else 2, type(value).__name__, value or ""))
+            ranks.append(
+                (0 if value is None else 2, type(value).__name__, "" if value is None else value)
+            )
     return tuple(ranks)
 
 

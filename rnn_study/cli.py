@@ -82,11 +82,12 @@ def _show(request: Request, outcome: Report) -> None:
     study, execution = request.study, request.execution
     folder = execution.results(study)
     report.write(outcome.runs, outcome.histories, folder)
+    metric = aggregate.metric_of(outcome.runs)
     console = _console()
     console.print()
-    console.print(terminal.length_table(aggregate.length_table(outcome.runs)))
+    console.print(terminal.length_table(aggregate.length_table(outcome.runs), metric))
     console.print()
-    console.print(terminal.seed_sensitivity(aggregate.seed_sensitivity(outcome.runs)))
+    console.print(terminal.seed_sensitivity(aggregate.seed_sensitivity(outcome.runs), metric))
     console.print()
     if outcome.failures:
         console.print(terminal.failures(study.trials(), outcome.failures))

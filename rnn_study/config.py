@@ -11,7 +11,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from itertools import pairwise
@@ -45,8 +45,9 @@ class Training:
     """Training sequences."""
     val_size: int = 1000
     """Validation sequences."""
-    decay_epochs: tuple[int, ...] = (500, 1000, 2000)
-    """Epochs after which the learning rate is multiplied by --decay."""
+    decay_epochs: tuple[int, ...] | Mapping[str, tuple[int, ...]] = (500, 1000, 2000)
+    """Epochs after which the learning rate is multiplied by --decay: for all cells, or for those
+    named alone, as `lstm=500,1000`."""
     decay: float = 0.1
     """Factor of the learning rate at each of --decay-epochs."""
     clip: float = 0.25
@@ -57,9 +58,7 @@ class Training:
     def __post_init__(self) -> None:
         for name in ("hidden", "epochs", "batch", "train_size", "val_size"):
             self._set(name, require_whole(name, getattr(self, name), 1))
-        epochs = require_values("decay_epochs", self.decay_epochs, least=0)
-        epochs = tuple(require_whole("decay_epochs", epoch, 1) for epoch in epochs)
-        self._set("decay_epochs", epochs)
+        self._set("decay_epochs", _by_cell("decay_epochs", self.decay_epochs, _epochs))
         self._set("decay", require_positive("decay", self.decay))
         self._set("clip", require_positive("clip", self.clip))
         require_member("batch_loss", self.batch_loss, ("mean", "sum"))
@@ -95,11 +94,15 @@ class Trial(Training):
     """Draws the initial weights and the order of the batches."""
     data_seed: int = 0
     """Draws the data."""
+    decay_epochs: tuple[int, ...] = (500, 1000, 2000)
+    """Epochs after which the learning rate is multiplied by `decay`."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require_member("task", self.task, TASKS)
         require_member("cell", self.cell, CELLS)
+        of_study = isinstance(self.decay_epochs, Mapping)
+        require(not of_study, "decay_epochs", self.decay_epochs, "use the epochs of this cell")
         low = TASKS[self.task].min_length
         self._set("length", require_whole("length", self.length, 1))
         require(
@@ -218,17 +221,15 @@ class Study(Training):
             self._set(axis, tuple(require_whole(axis, value, 0) for value in getattr(self, axis)))
         self._set("data_seed", require_whole("data_seed", self.data_seed, 0))
         require_member("task", self.task, TASKS)
-        if isinstance(self.learning_rate, Mapping):
-            for cell in self.learning_rate:
-                require_member("learning_rate", cell, CELLS)
-            rates = {
-                cell: require_positive("learning_rate", r) for cell, r in self.learning_rate.items()
-            }
-            self._set("learning_rate", rates)
-        else:
-            self._set("learning_rate", require_positive("learning_rate", self.learning_rate))
+        rates = _by_cell("learning_rate", self.learning_rate, require_positive)
+        self._set("learning_rate", rates)
         require(isinstance(self.tie_seeds, bool), "tie_seeds", self.tie_seeds, "use True or False")
         self.trials()  # each checks itself
+
+    def decay_epochs_of(self, cell: str) -> tuple[int, ...]:
+        """The epochs after which the rate of `cell` falls; none where only others are named."""
+        epochs = self.decay_epochs
+        return epochs.get(cell, ()) if isinstance(epochs, Mapping) else epochs
 
     def learning_rate_of(self, cell: str) -> float:
         """The initial learning rate of `cell`."""
@@ -243,7 +244,7 @@ class Study(Training):
         """Every trial of the grid, by cell, then length, then seed."""
         return [
             Trial(
-                **self.training(),
+                **self.training() | {"decay_epochs": self.decay_epochs_of(cell)},
                 task=self.task,
                 cell=cell,
                 length=length,
@@ -264,6 +265,19 @@ class Study(Training):
     def declaration(self) -> dict[str, Any]:
         """The study as plain JSON values."""
         return json.loads(json.dumps(asdict(self)))
+
+
+def _by_cell(name: str, value: Any, check: Callable[[str, Any], Any]) -> Any:
+    """A setting that is one value for all cells, or a value for each of some, checked."""
+    if not isinstance(value, Mapping):
+        return check(name, value)
+    for cell in value:
+        require_member(name, cell, CELLS)
+    return {cell: check(name, each) for cell, each in value.items()}
+
+
+def _epochs(name: str, values: Any) -> tuple[int, ...]:
+    return tuple(require_whole(name, each, 1) for each in require_values(name, values, least=0))
 
 
 def _digest(values: Mapping[str, Any]) -> str:

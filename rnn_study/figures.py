@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,33 +24,32 @@ from rnn_study.looks import (
     DOTTED,
     GREY,
     TEXT,
-    accuracy_axis,
     dot,
     ends,
     epoch_axis,
     kinds,
     label,
     look,
+    metric_axis,
     put_legend,
     setting,
     shade,
     tint,
 )
-
-CHANCE: Final = 0.25
-"""Accuracy of always naming one class of the symbol task."""
+from rnn_study.tasks import Metric
 
 
-def accuracy_by_length(
-    runs: pd.DataFrame, ax: Axes, metric: str = "val_accuracy", chance: float | None = CHANCE
+def metric_by_length(
+    runs: pd.DataFrame, ax: Axes, metric: str | None = None, baseline: bool = True
 ) -> Axes:
-    """Accuracy against length: every finished seed a dot, each cell's medians bars on a line.
+    """Accuracy, or the task's own metric, against length.
 
-    Cells stand side by side at a length, and near-equal accuracies side by side within a cell. The
-    axis of length is logarithmic. A diverged seed is a cross at its last finite accuracy. A cell
-    with several settings has a line for each, told apart by dashes and hollow dots.
+    Every finished seed is a dot, each cell's medians are bars on a line. Cells stand side by side
+    at a length, and near-equal values side by side within a cell. The axis of length is
+    logarithmic. A diverged seed is a cross at its last finite value. A cell with several settings
+    has a line for each, told apart by dashes and hollow dots.
     """
-    column = "val_accuracy" if metric == "accuracy" else metric
+    column, known = aggregate.column_of(runs, metric), aggregate.metric_of(runs)
     levels = ["cell", *aggregate.distinguishing(runs)]
     series = list(aggregate.conditions(runs, levels))
     lengths = _lengths(runs)
@@ -69,7 +68,7 @@ def accuracy_by_length(
         ax.plot(at, median, dashes, color=mark.colour, linewidth=0.9, zorder=2)
         ax.plot(at, median, "_", color=shade(mark.colour), zorder=5, **BAR)
         for _, seeds in aggregate.conditions(_seeds(group), ["length"]):
-            x, y = _places(seeds, column, shift, width)
+            x, y = _places(seeds, column, shift, width, known)
             lost = seeds["diverged"].to_numpy(dtype=bool)
             dots: dict[str, Any] = {"facecolors": face, "edgecolors": mark.colour, "alpha": 0.6}
             ax.scatter(x[~lost], y[~lost], 13, marker=mark.marker, linewidths=0.5, zorder=3, **dots)
@@ -82,7 +81,7 @@ def accuracy_by_length(
         entries["median"] = dot("_", "black", **BAR | {"markersize": 10})
     if len(seeds) and seeds["diverged"].any():
         entries["diverged"] = dot("x", "black")
-    accuracy_axis(ax, "validation accuracy", chance, empty=seeds.empty)
+    metric_axis(ax, known, f"validation {known.title}", seeds.empty, baseline)
     ax.set_xscale("log")
     ax.set_xticks(lengths, [str(length) for length in lengths])
     ax.xaxis.set_minor_locator(NullLocator())
@@ -94,20 +93,17 @@ def accuracy_by_length(
 
 
 def validation_histories(
-    histories: Mapping[str, pd.DataFrame],
-    runs: pd.DataFrame,
-    ax: Axes,
-    chance: float | None = CHANCE,
+    histories: Mapping[str, pd.DataFrame], runs: pd.DataFrame, ax: Axes, baseline: bool = True
 ) -> Axes:
-    """Validation accuracy against epoch, every finished seed a thin line in its cell's colour.
+    """Validation metric against epoch, every finished seed a thin line in its cell's colour.
 
-    Give it the runs of one length: the paper's Figure 6. A dot ends the line of a solved seed, a
-    cross that of a diverged one.
+    Give it the runs of one length: the paper's Figures 5 and 6. A dot ends the line of a solved
+    seed, a cross that of a diverged one.
     """
-    seeds = list(_seeds(runs).itertuples())
-    drawn = [_seed(ax, histories, run, look(str(run.cell)).colour) for run in seeds]
-    accuracy_axis(ax, "validation accuracy", chance, empty=not any(drawn))
-    epoch_axis(ax)
+    seeds, metric = list(_seeds(runs).itertuples()), aggregate.metric_of(runs)
+    drawn = [_seed(ax, histories, run, look(str(run.cell)).colour, metric) for run in seeds]
+    metric_axis(ax, metric, f"validation {metric.title}", not any(drawn), baseline)
+    epoch_axis(ax, metric)
     cells = dict.fromkeys(str(run.cell) for run in seeds)
     lines = {label(cell): Line2D([], [], color=look(cell).colour) for cell in cells}
     put_legend(ax, lines | ends(seeds))
@@ -118,28 +114,32 @@ def seed_histories(
     histories: Mapping[str, pd.DataFrame],
     runs: pd.DataFrame,
     ax: Axes,
-    chance: float | None = CHANCE,
+    baseline: bool = True,
     legend: bool = True,
+    metric: Metric | None = None,
 ) -> Axes:
-    """Validation (solid) and training (dashed) accuracy against epoch of every finished seed.
+    """Validation (solid) and training (dashed) metric against epoch of every finished seed.
 
     Give it the runs of one condition: the paper's Supplementary Figure 2. Solved seeds have their
     cell's colour and end in a dot; unsolved ones are grey, and end in a cross if they diverged.
+    Without a goal to solve, all have their cell's colour. `metric`: that of the task, for runs
+    that may be none.
     """
-    seeds = list(_seeds(runs).itertuples())
-    drawn = [
-        _seed(ax, histories, run, look(str(run.cell)).colour if run.solved else GREY, training=True)
-        for run in seeds
-    ]
-    accuracy_axis(ax, "accuracy", chance, empty=not any(drawn), name_chance=legend)
-    epoch_axis(ax)
+    seeds, metric = list(_seeds(runs).itertuples()), metric or aggregate.metric_of(runs)
+    drawn = []
+    for run in seeds:
+        plain = run.solved or metric.goal is None
+        colour = look(str(run.cell)).colour if plain else GREY
+        drawn.append(_seed(ax, histories, run, colour, metric, training=True))
+    metric_axis(ax, metric, metric.title, not any(drawn), baseline, name_it=legend)
+    epoch_axis(ax, metric)
     if legend:
-        put_legend(ax, kinds(seeds) | ends(seeds))
+        put_legend(ax, kinds(seeds, metric) | ends(seeds))
     return ax
 
 
 def training_histories(
-    histories: Mapping[str, pd.DataFrame], runs: pd.DataFrame, chance: float | None = CHANCE
+    histories: Mapping[str, pd.DataFrame], runs: pd.DataFrame, baseline: bool = True
 ) -> Figure:
     """`seed_histories` of every condition: a row a cell (and setting), a column a length."""
     levels = ["cell", *aggregate.distinguishing(runs)]
@@ -151,30 +151,34 @@ def training_histories(
     size = (max(0.7 + 1.65 * columns + beside, 5.4), 0.9 + 1.4 * rows)
     figure = Figure(figsize=size, layout="constrained")
     panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    metric = aggregate.metric_of(runs)
+    if metric.logarithmic:
+        panels[0, 0].set_yscale("log")  # of all at once, while they are empty
     for row, name, (_, group) in zip(panels, names, series, strict=False):
         for ax, length in zip(row, lengths, strict=True):
-            seed_histories(histories, group[group["length"] == length], ax, chance, legend=False)
+            seeds = group[group["length"] == length]
+            seed_histories(histories, seeds, ax, baseline, legend=False, metric=metric)
         row[-1].annotate(
             name, (1, 0.5), (6, 0), xycoords="axes fraction", textcoords="offset points",
             va="center", fontsize=TEXT,
         )  # fmt: skip
     if not series:
-        seed_histories(histories, runs, panels[0, 0], chance, legend=False)
+        seed_histories(histories, runs, panels[0, 0], baseline, legend=False)
     for ax, length in zip(panels[0], lengths, strict=False):
         ax.set_title(f"length {length}", fontsize=TEXT)
     for ax in panels.flat:
         ax.set(xlabel="", ylabel="")
         ax.label_outer()
     figure.supxlabel("epoch", fontsize=TEXT)
-    figure.supylabel("accuracy", fontsize=TEXT)
-    seeds = list(_seeds(runs).itertuples())
-    line = {} if chance is None else {"chance": Line2D([], [], color="black", **DOTTED)}
-    put_legend(figure, kinds(seeds) | ends(seeds) | line)
+    figure.supylabel(metric.title, fontsize=TEXT)
+    drawn = list(_seeds(runs).itertuples())
+    line = {metric.baseline_name: Line2D([], [], color="black", **DOTTED)} if baseline else {}
+    put_legend(figure, kinds(drawn, metric) | ends(drawn) | line)
     return figure
 
 
 def _places(
-    seeds: pd.DataFrame, column: str, shift: float, width: float
+    seeds: pd.DataFrame, column: str, shift: float, width: float, metric: Metric
 ) -> tuple[np.ndarray, np.ndarray]:
     """Where the seeds of one condition are drawn, `shift` from their length in logarithms.
 
@@ -183,11 +187,12 @@ def _places(
     """
     close = 0.015
     y = seeds[column].to_numpy(dtype=float, na_value=math.nan)
+    height = np.log10(y) / 3 if metric.logarithmic else y  # of an axis of about three decades
     offsets = np.zeros(len(y))
-    order = np.argsort(y, kind="stable")  # NaN last
+    order = np.argsort(height, kind="stable")  # NaN last
     start = 0
     for end in range(1, len(order) + 1):
-        if end == len(order) or not y[order[end]] - y[order[start]] <= close:
+        if end == len(order) or not height[order[end]] - height[order[start]] <= close:
             count = end - start
             step = min(0.14, 0.9 / count) * width
             offsets[np.sort(order[start:end])] = (np.arange(count) - (count - 1) / 2) * step
@@ -200,6 +205,7 @@ def _seed(
     histories: Mapping[str, pd.DataFrame],
     run: Any,
     colour: str,
+    metric: Metric,
     training: bool = False,
 ) -> bool:
     """Draw the history of one seed, if there is one."""
@@ -207,17 +213,17 @@ def _seed(
     if history is None or history.empty:
         return False
     epoch = history["epoch"].to_numpy()
-    accuracy = history["val_accuracy"].to_numpy(dtype=float)
+    validation = history[metric.column].to_numpy(dtype=float)
     over = 2.1 if run.solved else 2.0  # solved seeds above unsolved ones
     if training:
         style = {"color": tint(colour), "linestyle": DASHES, "linewidth": 0.6}
-        ax.plot(epoch, history["train_accuracy"].to_numpy(dtype=float), zorder=over, **style)
-    ax.plot(epoch, accuracy, color=colour, linewidth=0.7, zorder=over + 0.5)
-    finite = np.flatnonzero(np.isfinite(accuracy))
+        ax.plot(epoch, history[f"train_{metric.name}"].to_numpy(dtype=float), zorder=over, **style)
+    ax.plot(epoch, validation, color=colour, linewidth=0.7, zorder=over + 0.5)
+    finite = np.flatnonzero(np.isfinite(validation))
     if len(finite) and (run.solved or run.diverged):
         last = finite[-1]
         marker, colour = ("o", colour) if run.solved else ("x", "black")
-        ax.plot(epoch[last], accuracy[last], marker, color=colour, markersize=3, zorder=3)
+        ax.plot(epoch[last], validation[last], marker, color=colour, markersize=3, zorder=3)
     return True
 
 

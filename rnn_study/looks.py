@@ -13,6 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.legend_handler import HandlerTuple
 from matplotlib.lines import Line2D
 
+from rnn_study.tasks import Metric
+
 TEXT: Final = 9.0
 SMALL: Final = 8.0
 """Sizes of labels, and of ticks and legends, in points at the figure's own size."""
@@ -58,13 +60,13 @@ def setting(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def kinds(seeds: Sequence[Any]) -> dict[str, Any]:
-    """Legend entries for the kinds of lines."""
+def kinds(seeds: Sequence[Any], metric: Metric) -> dict[str, Any]:
+    """Legend entries for the kinds of lines. A cell's colour tells nothing more without a goal."""
     entries = {
         "validation": Line2D([], [], color="black", linewidth=1),
         "training": Line2D([], [], color=tint("black"), linewidth=1, linestyle=DASHES),
     }
-    if not all(run.solved for run in seeds):
+    if metric.goal is not None and not all(run.solved for run in seeds):
         entries["unsolved"] = Line2D([], [], color=GREY, linewidth=1)
     return entries
 
@@ -96,34 +98,41 @@ def shade(colour: str) -> Any:
     return tuple(0.5 * part for part in to_rgb(colour))
 
 
-def accuracy_axis(
-    ax: Axes, name: str, chance: float | None, empty: bool, name_chance: bool = True
+def metric_axis(
+    ax: Axes, metric: Metric, name: str, empty: bool, baseline: bool = True, name_it: bool = True
 ) -> None:
-    """The vertical axis, the line of chance with its name, and a word if there are no data."""
-    ax.set_ylim(0, 1.04)
-    ax.set_yticks([0, 0.25, 0.5, 0.75, 1])
+    """The vertical axis, the line of the baseline with its name, and a word if there are no data.
+
+    Shares have the whole of 0 to 1; errors are logarithmic, the baseline among them.
+    """
+    if metric.logarithmic:
+        if ax.get_yscale() != "log":  # again, it would rescale panels that share the axis
+            ax.set_yscale("log")
+        ax.tick_params("y", which="minor", labelsize=SMALL)  # named where decades are few
+    else:
+        ax.set_ylim(0, 1.04)
+        ax.set_yticks([0, 0.25, 0.5, 0.75, 1])
     ax.set_ylabel(name, fontsize=TEXT)
     ax.tick_params(labelsize=SMALL)
     ax.spines[["top", "right"]].set_visible(False)
-    if chance is not None:
-        ax.axhline(chance, color="black", zorder=1, **DOTTED)
-    if chance is not None and name_chance:
+    if baseline:
+        ax.axhline(metric.baseline, color="black", zorder=1, **DOTTED)
+    if baseline and name_it:
         ax.annotate(
-            "chance", (1, chance), (3, 0), xycoords=("axes fraction", "data"), va="center",
-            textcoords="offset points", fontsize=SMALL, annotation_clip=False,
+            metric.baseline_name, (1, metric.baseline), (3, 0), annotation_clip=False,
+            xycoords=("axes fraction", "data"), va="center", textcoords="offset points",
+            fontsize=SMALL,
         )  # fmt: skip
     if empty:
         place: dict[str, Any] = {"transform": ax.transAxes, "ha": "center", "va": "center"}
         ax.text(0.5, 0.6, "no data", fontsize=SMALL, color=GREY, **place)
 
 
-def epoch_axis(ax: Axes) -> None:
-    """The horizontal axis of histories, logarithmic if they are long."""
+def epoch_axis(ax: Axes, metric: Metric) -> None:
+    """The horizontal axis of histories, logarithmic if they are long and end apart."""
     ax.set_xlabel("epoch", fontsize=TEXT)
-    if (
-        1000 < ax.dataLim.xmax < math.inf
-    ):  # a seed may solve in 20 epochs, another be followed for 15,000
-        ax.set_xscale("log")
+    if metric.goal is not None and 1000 < ax.dataLim.xmax < math.inf:
+        ax.set_xscale("log")  # a seed may solve in 20 epochs, another be followed for 15,000
 
 
 def put_legend(owner: Axes | Figure, entries: Mapping[str, Any]) -> None:

@@ -128,7 +128,8 @@ class PlainProgress:
 class Progress:
     """A live table on a terminal: what is done and left, and a row a running pack.
 
-    `accuracy` is the median over the pack's seeds of their best validation accuracy so far.
+    `accuracy` (the task's metric) is the median over the pack's seeds of their best validation
+    value so far.
     """
 
     def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
@@ -208,7 +209,8 @@ class Progress:
         shown = running if len(running) <= room + 1 else running[: max(room, 0)]
         table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
         table.add_column("running", overflow="ellipsis")  # the one column that may be cut
-        for title in ("length", "seeds", "epoch", "accuracy", "best", "solved", "diverged"):
+        titles = ["length", "seeds", "epoch", *(tally.metric.name for tally in running[:1]), "best"]
+        for title in (*titles, *["solved"] * self._tally.goal, "diverged"):
             table.add_column(title, justify="right", no_wrap=True)
         for tally in shown:
             table.add_row(
@@ -217,10 +219,10 @@ class Progress:
                 seed_range(tally.pack.trials),
                 f"{tally.epoch}/{tally.first.epochs}",
                 *(
-                    "" if math.isnan(value) else f"{value:.2f}"
+                    "" if math.isnan(value) else tally.metric.text(value, 2)
                     for value in (tally.median, tally.top)
                 ),
-                _count(tally.solved, "green"),
+                *[_count(tally.solved, "green")] * self._tally.goal,
                 _count(tally.diverged, "yellow"),
             )
         hidden = len(running) - len(shown)
@@ -244,7 +246,8 @@ def plan_line(tally: Tally) -> str:
 
 def closing_line(tally: Tally) -> str:
     """What was done: `45 of 45 trials done after 3:12; 30 solved, 2 diverged, 0 failed`."""
-    counts = f"{tally.solved} solved, {tally.diverged} diverged, {tally.failed} failed"
+    solved = f"{tally.solved} solved, " if tally.goal else ""
+    counts = f"{solved}{tally.diverged} diverged, {tally.failed} failed"
     now = " this time" if tally.earlier else ""
     return (
         f"{tally.done} of {tally.total} trials done after {duration(tally.elapsed)};{now} {counts}"
@@ -256,8 +259,8 @@ def _one_line(text: str) -> str:
 
 
 def _state(tally: PackTally) -> str:
-    accuracy = "" if math.isnan(tally.median) else f", median accuracy {tally.median:.2f}"
-    return (
-        f"epoch {tally.epoch}/{tally.first.epochs}{accuracy}, "
-        f"solved {tally.solved}, diverged {tally.diverged}"
-    )
+    metric, value = tally.metric, ""
+    if not math.isnan(tally.median):
+        value = f", median {metric.name} {metric.text(tally.median, 2)}"
+    solved = "" if metric.goal is None else f"solved {tally.solved}, "
+    return f"epoch {tally.epoch}/{tally.first.epochs}{value}, {solved}diverged {tally.diverged}"

@@ -19,21 +19,31 @@ from matplotlib.figure import Figure
 
 from rnn_study import aggregate, figures
 from rnn_study.looks import setting
+from rnn_study.tasks import Metric
 
 GAP: Final = "n/a"
 """Where there is no number."""
 
-NOTES: Final = {
-    "length_table": "Median and best validation accuracy over the seeds, and seeds solved.",
-    "seed_sensitivity": (
-        "Solved: seeds that reached validation accuracy one, with the exact 95% interval of their "
-        "share (Clopper-Pearson). Min to max: validation accuracy over the seeds; q1 and q3: "
-        "quartiles; IQM: interquartile mean. Epochs to solve: median, unsolved seeds counted as "
-        "censored (Kaplan-Meier); \N{GREATER-THAN SIGN} where fewer than half had solved by then. "
-        "Missing: runs that failed or have not finished."
-    ),
-}
-"""What the tables show, for those who read them elsewhere."""
+
+def notes(metric: Metric) -> dict[str, str]:
+    """What the tables show, for those who read them elsewhere."""
+    value, goal = f"validation {metric.title}", metric.goal is not None
+    solved = f"seeds that reached {value} {'one' if metric.goal == 1 else metric.goal}"
+    return {
+        "length_table": (
+            f"Median and best {value} over the seeds, and "
+            + ("seeds solved." if goal else "their number.")
+        ),
+        "seed_sensitivity": (
+            f"Solved: {solved}, with the exact 95% interval of their share (Clopper-Pearson). "
+            * goal
+            + f"Min to max: {value} over the seeds; q1 and q3: quartiles; IQM: interquartile mean. "
+            + "Epochs to solve: median, unsolved seeds counted as censored (Kaplan-Meier); "
+            "\N{GREATER-THAN SIGN} where fewer than half had solved by then. "
+            * goal
+            + "Missing: runs that failed or have not finished."
+        ),
+    }
 
 
 def write(
@@ -42,28 +52,31 @@ def write(
     """Write both tables, the runs and both figures into `folder`, and return their paths.
 
     length_table and seed_sensitivity as CSV (for machines, in full), Markdown and LaTeX (for
-    people); runs.csv, one row a run; accuracy_by_length and training_histories as PNG and PDF.
+    people); runs.csv, one row a run; accuracy_by_length (after the task's metric) and
+    training_histories as PNG and PDF.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     lengths, seeds = aggregate.length_table(runs), aggregate.seed_sensitivity(runs)
+    metric = aggregate.metric_of(runs)
+    note = notes(metric)
     texts = {
         "length_table.csv": _csv(_numbers(lengths).reset_index()),
-        "length_table.md": _markdown(_flat(_by_length(lengths)), "length_table"),
-        "length_table.tex": _latex(_by_length(lengths), "length_table"),
+        "length_table.md": _markdown(_flat(_by_length(lengths, metric)), note["length_table"]),
+        "length_table.tex": _latex(_by_length(lengths, metric), note["length_table"]),
         "seed_sensitivity.csv": _csv(seeds.reset_index()),
-        "seed_sensitivity.md": _markdown(_by_condition(seeds), "seed_sensitivity"),
-        "seed_sensitivity.tex": _latex(_by_condition(seeds), "seed_sensitivity"),
+        "seed_sensitivity.md": _markdown(_by_condition(seeds, metric), note["seed_sensitivity"]),
+        "seed_sensitivity.tex": _latex(_by_condition(seeds, metric), note["seed_sensitivity"]),
         "runs.csv": _csv(runs),
     }
     paths = [_replace(folder / name, _text_writer(text)) for name, text in texts.items()]
     # not the user's own defaults, which differ between machines
     with matplotlib.style.context("default"), matplotlib.rc_context({"pdf.fonttype": 42}):
         series = seeds.reset_index("length").index.nunique()  # each has an entry in the legend
-        accuracy = Figure(figsize=(6.5, 3.3 + 0.1 * series), layout="constrained")
-        figures.accuracy_by_length(runs, accuracy.subplots())
+        by_length = Figure(figsize=(6.5, 3.3 + 0.1 * series), layout="constrained")
+        figures.metric_by_length(runs, by_length.subplots())
         drawn = {
-            "accuracy_by_length": accuracy,
+            f"{metric.title.replace(' ', '_')}_by_length": by_length,
             "training_histories": figures.training_histories(histories, runs),
         }
         for name, figure in drawn.items():
@@ -111,28 +124,39 @@ def _numbers(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(columns, index=table.index)
 
 
-def _by_length(table: pd.DataFrame) -> pd.DataFrame:
+def _by_length(table: pd.DataFrame, metric: Metric) -> pd.DataFrame:
     """A length table as text, its row levels as columns."""
-    shown = table.map(lambda value: value if isinstance(value, str) else _number(value))
+    shown = table.map(lambda value: _number(value, metric) if isinstance(value, float) else value)
+    shown = shown.map(str, na_action="ignore").fillna(GAP)
     levels = table.index.to_frame(index=False).map(setting)
     levels.columns = pd.MultiIndex.from_product([[""], [_words(n) for n in table.index.names]])
     return pd.concat([levels, shown.reset_index(drop=True)], axis="columns")
 
 
-def _by_condition(table: pd.DataFrame) -> pd.DataFrame:
+def _by_condition(table: pd.DataFrame, metric: Metric) -> pd.DataFrame:
     """A table of seed sensitivity as text, with the columns that people compare."""
     levels = table.index.to_frame(index=False).map(setting).rename(columns=_words)
     rows = table.to_dict("records")
-    shown: dict[str, Callable[[Mapping[Any, Any]], str]] = {
-        "solved": lambda row: f"{row['solved']}/{row['seeds']}",
-        "95% interval": lambda row: _interval(row["share_low"], row["share_high"]),
-        "min": lambda row: _number(row["min"]),
-        "q1": lambda row: _number(row["q1"]),
-        "IQM": lambda row: _number(row["iqm"]),
-        "median": lambda row: _number(row["median"]),
-        "q3": lambda row: _number(row["q3"]),
-        "max": lambda row: _number(row["max"]),
-        "epochs to solve": lambda row: _epochs(row["epochs_to_solve"], row["epochs_observed"]),
+    Shows = dict[str, Callable[[Mapping[Any, Any]], str]]
+    count: Shows = {"seeds": lambda row: str(row["seeds"])}
+    speed: Shows = {}
+    if metric.goal is not None:
+        count = {
+            "solved": lambda row: f"{row['solved']}/{row['seeds']}",
+            "95% interval": lambda row: _interval(row["share_low"], row["share_high"]),
+        }
+        speed = {
+            "epochs to solve": lambda row: _epochs(row["epochs_to_solve"], row["epochs_observed"])
+        }
+    shown: Shows = {
+        **count,
+        "min": lambda row: _number(row["min"], metric),
+        "q1": lambda row: _number(row["q1"], metric),
+        "IQM": lambda row: _number(row["iqm"], metric),
+        "median": lambda row: _number(row["median"], metric),
+        "q3": lambda row: _number(row["q3"], metric),
+        "max": lambda row: _number(row["max"], metric),
+        **speed,
         "diverged": lambda row: str(row["diverged"]),
         "missing": lambda row: str(row["failed"] + row["unfinished"]),
     }
@@ -150,16 +174,16 @@ def _csv(table: pd.DataFrame) -> str:
     return table.to_csv(index=False, lineterminator="\n")
 
 
-def _markdown(table: pd.DataFrame, name: str) -> str:
+def _markdown(table: pd.DataFrame, note: str) -> str:
     plain = table.map(lambda value: value.replace("$>$", ">"))
     sides = [_side(column) for column in table.columns]
     text = plain.to_markdown(
         index=False, disable_numparse=True, colalign=sides if len(table) else None
     )
-    return f"{text}\n\n{NOTES[name]}\n"
+    return f"{text}\n\n{note}\n"
 
 
-def _latex(table: pd.DataFrame, name: str) -> str:
+def _latex(table: pd.DataFrame, note: str) -> str:
     """A `tabular` for the package booktabs, its note as a comment before it."""
     style = table.style.hide(axis="index").format(escape="latex-math")
     style = style.format_index(escape="latex", axis="columns")
@@ -167,8 +191,8 @@ def _latex(table: pd.DataFrame, name: str) -> str:
     lines = style.to_latex(hrules=True, column_format=sides, multicol_align="c").splitlines()
     if table.columns.nlevels > 1 and len(table):
         lines.insert(3, _rules(table))
-    note = f"% {NOTES[name]}\n% \\usepackage{{booktabs}}\n"
-    return note + "\n".join(lines) + "\n"
+    head = f"% {note}\n% \\usepackage{{booktabs}}\n"
+    return head + "\n".join(lines) + "\n"
 
 
 def _rules(table: pd.DataFrame) -> str:
@@ -186,8 +210,8 @@ def _words(name: Any) -> str:
     return str(name).replace("_", " ")
 
 
-def _number(value: float) -> str:
-    return f"{value:.3f}" if math.isfinite(value) else GAP
+def _number(value: float, metric: Metric) -> str:
+    return metric.text(value) if math.isfinite(value) else GAP
 
 
 def _interval(low: float, high: float) -> str:

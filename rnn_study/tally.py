@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from rnn_study.config import Pack, Study, Trial
+from rnn_study.tasks import TASKS, Metric
 
 History = Mapping[str, np.ndarray]
 
@@ -31,7 +32,7 @@ class PackTally:
     reached: dict[str, int] = field(default_factory=dict)
     """The last epoch of each member, by trial id."""
     best: dict[str, float] = field(default_factory=dict)
-    """The best validation accuracy so far of each member, by trial id."""
+    """The best validation metric so far of each member, by trial id."""
     closed: dict[str, int] = field(default_factory=dict)
     """The epochs that each member trained that is through, by trial id."""
     solved: int = 0
@@ -42,14 +43,25 @@ class PackTally:
         return self.pack.trials[0]
 
     @property
+    def metric(self) -> Metric:
+        """What its members are compared by."""
+        return TASKS[self.first.task].metric
+
+    @property
     def median(self) -> float:
-        """Median over the members of their best validation accuracy so far; NaN before any."""
+        """Median over the members of their best validation metric so far; NaN before any."""
         return statistics.median(self.best.values()) if self.best else math.nan
 
     @property
     def top(self) -> float:
-        """Best validation accuracy so far of any member; NaN before any."""
-        return max(self.best.values(), default=math.nan)
+        """Best validation metric so far of any member; NaN before any."""
+        return self.metric.best([*self.best.values()]) if self.best else math.nan
+
+    def see(self, trial: Trial, values: np.ndarray) -> None:
+        """Takes notice of validation values of a member."""
+        known = [self.best[trial.id]] if trial.id in self.best else []
+        if finite := [*known, *values[np.isfinite(values)].tolist()]:
+            self.best[trial.id] = self.metric.best(finite)
 
     @property
     def open_cost(self) -> float:
@@ -78,11 +90,14 @@ class Tally:
         self._of_trial: dict[str, PackTally] = {}
         self.packs: list[PackTally] = []
         self.name = ""
+        self.goal = True
+        """Whether the task can be solved."""
         self.total = self.earlier = self.trained = 0
         self.solved = self.diverged = self.failed = 0
 
     def plan(self, study: Study, packs: Sequence[Pack], finished: int) -> None:
         self.name, self.total, self.earlier = study.name, len(study.trials()), finished
+        self.goal = TASKS[study.task].metric.goal is not None
         self.packs = [PackTally(pack) for pack in packs]
         self._of_trial = {trial.id: of for of in self.packs for trial in of.pack.trials}
 
@@ -104,10 +119,7 @@ class Tally:
             before = min(tally.reached.get(trial.id, first - 1), first - 1)
             tally.spent += trial.cost * (last - before) / trial.epochs
             tally.reached[trial.id] = last
-            accuracy = np.asarray(history["val_accuracy"], dtype=float)
-            top = max(accuracy[np.isfinite(accuracy)], default=-math.inf)
-            if top > tally.best.get(trial.id, -math.inf):
-                tally.best[trial.id] = float(top)
+            tally.see(trial, np.asarray(history[tally.metric.column], dtype=float))
         tally.epoch = max(tally.reached.values(), default=0)
         return tally
 
@@ -119,9 +131,7 @@ class Tally:
             return  # trained before an interruption, recorded only now
         tally = self.of([trial])
         tally.closed[trial.id] = int(summary.get("epochs_trained", trial.epochs))
-        best = summary.get("best_val_accuracy", -math.inf)
-        if best > tally.best.get(trial.id, -math.inf):
-            tally.best[trial.id] = best
+        tally.see(trial, np.array([summary.get(tally.metric.columns[1], math.nan)]))
         tally.solved, tally.diverged = tally.solved + solved, tally.diverged + diverged
 
     def fail(self, trials: Sequence[Trial]) -> None:

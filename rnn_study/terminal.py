@@ -8,7 +8,8 @@ from __future__ import annotations
 import math
 import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 from rich.console import Group
@@ -19,6 +20,7 @@ from rich.text import Text
 from rnn_study.config import Pack, Study, Trial
 from rnn_study.execution import Execution
 from rnn_study.tally import about, count, duration, seed_range, seeds
+from rnn_study.tasks import Metric
 
 CELLS_ABREAST = 3
 """As many as fit 80 columns."""
@@ -66,27 +68,32 @@ def plan(
     return Group(Text(head, style="bold"), *([_indented(table)] if packs else []), _facts(facts))
 
 
-def length_table(table: pd.DataFrame) -> Group:
-    """`aggregate.length_table` with a block of columns a cell."""
+def length_table(table: pd.DataFrame, metric: Metric) -> Group:
+    """`aggregate.length_table` of a task's metric, with a block of columns a cell."""
+    titles, widths = list(table.columns.unique(1)), (6, 6, 5) if metric.logarithmic else (6, 5, 6)
+    head = "  ".join(f"{title:>{wide}}" for title, wide in zip(titles, widths, strict=False))
     cells = list(table.columns.get_level_values(0).unique())
     blocks = []
     for start in range(0, len(cells), CELLS_ABREAST):
         abreast = cells[start : start + CELLS_ABREAST]
         block = _table(*map(str, table.index.names))
         for cell in abreast:
-            block.add_column(f"{cell}\nmedian   best  solved", justify="right", no_wrap=True)
+            block.add_column(f"{cell}\n{head}", justify="right", no_wrap=True)
         for key, row in zip(table.index, table.to_dict("records"), strict=True):
             values = (
-                f"{_number(row[cell, 'median'], 3):>6}  {_number(row[cell, 'best'], 3):>5}  "
-                f"{row[cell, 'solved'] if isinstance(row[cell, 'solved'], str) else '':>6}"
+                "  ".join(
+                    f"{_statistic(title, row[cell, title], metric):>{wide}}"
+                    for title, wide in zip(titles, widths, strict=True)
+                )
                 for cell in abreast
             )
             block.add_row(*map(_plain, key if isinstance(key, tuple) else (key,)), *values)
         blocks.append(_indented(block))
-    return Group(_title("Validation accuracy over the seeds, by sequence length"), *blocks)
+    title = _title(f"Validation {metric.title} over the seeds, by sequence length")
+    return Group(title, *blocks)
 
 
-def seed_sensitivity(table: pd.DataFrame) -> Group:
+def seed_sensitivity(table: pd.DataFrame, metric: Metric) -> Group:
     """`aggregate.seed_sensitivity`: a section a cell and learning rate, a row a length."""
     sections: dict[str, Table] = {}
     for key, row in zip(table.index, table.to_dict("records"), strict=True):
@@ -94,38 +101,55 @@ def seed_sensitivity(table: pd.DataFrame) -> Group:
         cell, length = place.pop("cell"), place.pop("length")
         names = ("rate" if name == "learning_rate" else name for name in place)
         settings = map("{} {}".format, names, map(_plain, place.values()))
-        rows = sections.setdefault(", ".join((cell, *settings)), _sensitivity_rows())
-        limit = f">{_number(row['epochs_observed'], 0)}"
+        rows = sections.setdefault(", ".join((cell, *settings)), _sensitivity_rows(metric))
         missing = ("diverged", "failed", "unfinished")
-        rows.add_row(
-            str(length),
-            f"{row['solved']}/{row['seeds']}",
-            _range(row["share_low"], row["share_high"]),
-            _number(row["iqm"], 3),
-            _range(row["q1"], row["q3"]),
-            _range(row["min"], row["max"]),
-            limit if math.isnan(row["epochs_to_solve"]) else _number(row["epochs_to_solve"], 0),
-            Text(
-                ",\n".join(f"{row[what]} {what}" for what in missing if row[what]), style="yellow"
-            ),
+        absent = ",\n".join(f"{row[what]} {what}" for what in missing if row[what])
+        values = (show({"length": length, **row}, metric) for _, show in _columns(metric).values())
+        rows.add_row(*values, Text(absent, style="yellow"))
+    note = "  IQM: interquartile mean."
+    if metric.goal is not None:
+        note = (
+            "  95%: exact interval of the share solved. IQM: interquartile mean.\n"
+            "  epochs: median to solve, by Kaplan and Meier; > where under half had by then."
         )
-    note = (
-        "  95%: exact interval of the share solved. IQM: interquartile mean.\n"
-        "  epochs: median to solve, by Kaplan and Meier; > where under half had by then."
-    )
     body = [part for section, rows in sections.items() for part in (Text(f"  {section}"), rows)]
-    title = _title("Sensitivity of the validation accuracy to the seed")
-    head = _sensitivity_rows(header=True)
+    title = _title(f"Sensitivity of the validation {metric.title} to the seed")
+    head = _sensitivity_rows(metric, header=True)
     return Group(title, Text(), head, *body, Text(f"\n{note}", style="dim"))
 
 
-def _sensitivity_rows(header: bool = False) -> Table:
+_Column = tuple[int, Callable[[Mapping[Any, Any], Metric], str]]
+"""A width, and what a row of `aggregate.seed_sensitivity` shows there."""
+
+
+def _columns(metric: Metric) -> dict[str, _Column]:
+    """The columns of the seed sensitivity by title."""
+    wide = 16 if metric.logarithmic else 9
+    values: dict[str, _Column] = {
+        "IQM": (6 if metric.logarithmic else 5, lambda row, m: _value(row["iqm"], m)),
+        "quartiles": (wide, lambda row, m: _range(row["q1"], row["q3"], m)),
+        "range": (wide, lambda row, m: _range(row["min"], row["max"], m)),
+    }
+    length: dict[str, _Column] = {"length": (8, lambda row, _: str(row["length"]))}
+    if metric.goal is None:
+        return length | {"seeds": (6, lambda row, _: str(row["seeds"]))} | values
+    return (
+        length
+        | {
+            "solved": (6, lambda row, _: f"{row['solved']}/{row['seeds']}"),
+            "95%": (9, lambda row, _: _range(row["share_low"], row["share_high"])),
+        }
+        | values
+        | {"epochs": (6, lambda row, _: _epochs(row["epochs_to_solve"], row["epochs_observed"]))}
+    )
+
+
+def _sensitivity_rows(metric: Metric, header: bool = False) -> Table:
     """A table for one section; all have the same columns, and the first has their titles."""
-    titles = ("length", "solved", "95%", "IQM", "quartiles", "range", "epochs")
     rows = Table(
         box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim", show_header=header
     )
-    for title, width in zip(titles, (8, 6, 9, 5, 9, 9, 6), strict=True):
+    for title, (width, _) in _columns(metric).items():
         rows.add_column(title, justify="right", no_wrap=True, width=width)
     rows.add_column()
     return rows
@@ -188,16 +212,34 @@ def _seconds(value: float) -> str:
     return f"{value:.1f} s" if value < 60 else duration(value)
 
 
-def _number(value: float, digits: int) -> str:
-    return "-" if math.isnan(value) else f"{value:.{digits}f}"
+def _value(value: float, metric: Metric) -> str:
+    return "-" if math.isnan(value) else metric.text(value)
+
+
+def _statistic(title: str, value: Any, metric: Metric) -> str:
+    """A cell of the length table: a value, or a count of seeds, where there are such runs."""
+    if title in ("median", "best"):
+        return _value(value, metric)
+    return "-" if pd.isna(value) else str(value)
+
+
+def _epochs(to_solve: float, observed: float) -> str:
+    """The median, or that it lies beyond the last epoch observed."""
+    if not math.isnan(to_solve):
+        return f"{to_solve:.0f}"
+    return ">-" if math.isnan(observed) else f">{observed:.0f}"
 
 
 def _percent(share: float) -> str:
     return "<1%" if share < 0.005 else f"{share:.0%}"
 
 
-def _range(low: float, high: float) -> str:
-    return "-" if math.isnan(low) else f"{low:.2f}-{high:.2f}"
+def _range(low: float, high: float, metric: Metric | None = None) -> str:
+    if math.isnan(low):
+        return "-"
+    if metric is not None and metric.logarithmic:
+        return f"{metric.text(low)} to {metric.text(high)}"  # 4.8e-3 has a minus of its own
+    return f"{low:.2f}-{high:.2f}"
 
 
 def _plain(value: object) -> str:

@@ -68,6 +68,8 @@ def _read_and_label(name: str, hint: Any) -> tuple[Read, str]:
         return _seeds, "N ..."
     if hint == float | Mapping[str, float]:
         return _rates, "X ..."
+    if hint == tuple[int, ...] | Mapping[str, tuple[int, ...]]:
+        return _epochs, f"{label.removesuffix('S')} ..."
     raise TypeError(f"{name}: no way to read a {hint} from a command line")
 
 
@@ -123,10 +125,23 @@ def _rates(words: list[str]) -> Any:
     return rates if complete and set(rates) <= set(CELLS) else unreadable
 
 
+def _epochs(words: list[str]) -> Any:
+    """`500 1000` for all cells, or `lstm=500,1000 orthogonal=800` for those alone."""
+    if not any("=" in word for word in words):
+        return _several(int, "use whole numbers")(words)
+    unreadable = Unreadable(words, f"use whole numbers, or CELL=N,N with {', '.join(CELLS)}")
+    pairs = [word.partition("=") for word in words]
+    try:
+        epochs = {cell: tuple(map(int, text.split(","))) for cell, _, text in pairs}
+    except ValueError:
+        return unreadable
+    return epochs if len(epochs) == len(words) and set(epochs) <= set(CELLS) else unreadable
+
+
 def written(name: str, value: Any) -> list[str]:
     """How `value` is written on the command line."""
     if isinstance(value, Mapping):
-        return [f"{cell}={rate:g}" for cell, rate in value.items()]
+        return [f"{cell}={','.join(written('', each))}" for cell, each in value.items()]
     if isinstance(value, Sequence) and not isinstance(value, str):
         low, high = (value[0], value[-1] + 1) if name == "seeds" else (0, 0)
         if high > low and tuple(value) == tuple(range(low, high)):

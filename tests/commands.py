@@ -23,8 +23,11 @@ TABLES = [
 class Storage:
     """A storage folder, the commands that write to it, and what they left there."""
 
-    def __init__(self, folder: Path, name: str = "symbol-length-smoke") -> None:
+    def __init__(
+        self, folder: Path, name: str = "symbol-length-smoke", script: Path = SCRIPT
+    ) -> None:
         self.folder = folder
+        self.script = script
         self.name = name
         self.home = folder.with_name(f"{folder.name}-home")
         self.home.mkdir(parents=True)
@@ -32,7 +35,7 @@ class Storage:
 
     def command(self, *flags: str) -> list[str]:
         storage = ["--preset", "smoke", "--storage", str(self.folder)]
-        return [sys.executable, str(SCRIPT), *storage, *flags]
+        return [sys.executable, str(self.script), *storage, *flags]
 
     def environment(self, **more: str) -> dict[str, str]:
         hidden = ("RAY_", "MLFLOW_", "PYTEST_", "OMP_")

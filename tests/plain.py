@@ -10,21 +10,20 @@ from rnn_study.cells.lstm import from_torch, to_torch
 from rnn_study.randomness import generator
 from rnn_study.tasks import TASKS
 
-SYMBOL = TASKS["symbol"]
-
 
 class PlainLSTM(torch.nn.Module):
     """`torch.nn.LSTM` and `torch.nn.Linear`."""
 
-    def __init__(self, start):
+    def __init__(self, start, every_step=False):
         super().__init__()
+        self.seen = slice(None) if every_step else -1
         self.lstm = to_torch({name: torch.from_numpy(array)[None] for name, array in start.items()})
         self.out = torch.nn.Linear(*start["w_out"].shape)
         self.out.weight.data = torch.from_numpy(start["w_out"].T.copy())
         self.out.bias.data = torch.from_numpy(start["b_out"])
 
     def forward(self, x):
-        return self.out(self.lstm(x)[0][:, -1])
+        return self.out(self.lstm(x)[0][:, self.seen])
 
     def arrays(self):
         cell = {name: tensor[0] for name, tensor in from_torch(self.lstm).items()}
@@ -47,9 +46,9 @@ class PlainStableLSTM(PlainLSTM):
 class PlainCell(torch.nn.Module):
     """Any cell, step by step, through autograd alone."""
 
-    def __init__(self, start, cell):
+    def __init__(self, start, every_step=False, *, cell):
         super().__init__()
-        self.cell = cell
+        self.cell, self.every_step = cell, every_step
         self.params = torch.nn.ParameterDict(
             {name: torch.nn.Parameter(torch.from_numpy(a)[None]) for name, a in start.items()}
         )
@@ -58,9 +57,11 @@ class PlainCell(torch.nn.Module):
         params = dict(self.params)
         weights = self.cell.weights(params)
         state = torch.zeros(1, len(x), self.cell.state_size(params["w_out"].shape[1]))
+        outputs = []
         for x_t in x.unbind(1):
             state = self.cell.step(weights, x_t[None], state)
-        return (self.cell.output(state) @ params["w_out"] + params["b_out"])[0]
+            outputs.append((self.cell.output(state) @ params["w_out"] + params["b_out"])[0])
+        return torch.stack(outputs, 1) if self.every_step else outputs[-1]
 
     def project(self):
         self.cell.project_({name: tensor.data for name, tensor in self.params.items()})
@@ -69,42 +70,58 @@ class PlainCell(torch.nn.Module):
         return {name: tensor[0] for name, tensor in self.params.items()}
 
 
-def plain_training(trial, net):
-    """Rows of metrics and the last parameters, by torch's optimiser, schedule and clip."""
+def entropy_and_accuracy(outputs, targets):
+    right = (outputs.argmax(-1) == targets).float()
+    return F.cross_entropy(outputs, targets, reduction="none"), {"accuracy": right}
+
+
+def square_error(outputs, targets):
+    return torch.stack([F.mse_loss(o[:, 0], t) for o, t in zip(outputs, targets, strict=True)]), {}
+
+
+def plain_training(trial, net, measure=entropy_and_accuracy):
+    """Rows of metrics and the last parameters, by torch's optimiser, schedule and clip.
+
+    `measure`: the loss of each sequence, and its share in further metrics.
+    """
+    task = TASKS[trial.task]
     adam = torch.optim.Adam(net.parameters(), trial.learning_rate)
     schedule = torch.optim.lr_scheduler.MultiStepLR(adam, trial.decay_epochs, trial.decay)
-    entropy = torch.nn.CrossEntropyLoss(reduction=trial.batch_loss)
+    reduce = {"mean": torch.mean, "sum": torch.sum}[trial.batch_loss]
     (x, y), (x_val, y_val) = (
-        (SYMBOL.encode(torch.from_numpy(drawn.inputs)), torch.from_numpy(drawn.targets))
+        (task.encode(torch.from_numpy(drawn.inputs)), torch.from_numpy(drawn.targets))
         for split, size in (("train", trial.train_size), ("validation", trial.val_size))
-        for drawn in [SYMBOL.sequences(trial.data_seed, split, trial.length, size)]
+        for drawn in [task.sequences(trial.data_seed, split, trial.length, size)]
     )
     rows = []
     for epoch in range(trial.epochs):
         order = generator(trial.seed, "order", epoch).permutation(trial.train_size)
-        losses, right, norms = [], [], []
+        batches, norms = [], []
         for chosen in order.reshape(-1, trial.batch):
-            outputs = net(x[chosen])
-            loss = entropy(outputs, y[chosen])
+            losses, scores = measure(net(x[chosen]), y[chosen])
             adam.zero_grad()
-            loss.backward()
+            reduce(losses).backward()
             norms.append(float(torch.nn.utils.clip_grad_norm_(net.parameters(), trial.clip)))
             adam.step()
             if hasattr(net, "project"):
                 net.project()
-            losses.append(F.cross_entropy(outputs, y[chosen]).item())
-            right.append((outputs.argmax(-1) == y[chosen]).float().mean().item())
+            batches.append({"loss": losses.mean().item(), **_means(scores)})
         with torch.no_grad():
-            outputs = net(x_val)
+            losses, scores = measure(net(x_val), y_val)
         rows.append(
             {
-                "train_loss": np.mean(losses),
-                "train_accuracy": np.mean(right),
-                "val_loss": F.cross_entropy(outputs, y_val).item(),
-                "val_accuracy": (outputs.argmax(-1) == y_val).float().mean().item(),
+                **{f"train_{name}": np.mean([b[name] for b in batches]) for name in batches[0]},
+                **{
+                    f"val_{name}": value
+                    for name, value in _means({"loss": losses, **scores}).items()
+                },
                 "gradient_norm": np.mean(norms),
                 "learning_rate": adam.param_groups[0]["lr"],
             }
         )
         schedule.step()
     return rows, {name: tensor.detach().numpy() for name, tensor in net.arrays().items()}
+
+
+def _means(values):
+    return {name: value.mean().item() for name, value in values.items()}

@@ -189,6 +189,13 @@ class TestSettings:
         lists["decay_epochs"] = lists["decay_epochs"].map(list)
         pd.testing.assert_frame_equal(aggregate.seed_sensitivity(lists), found)
 
+    def test_decay_epochs_that_differ_between_cells_alone_are_no_level(self) -> None:
+        rows = [run("lstm", decay_epochs=()), run("stable_lstm", decay_epochs=(5, 9))]
+        assert table(*rows).index.names == ["cell", "length", "learning_rate"]
+        assert aggregate.length_table(pd.DataFrame(rows)).index.tolist() == [50]
+        more = aggregate.length_table(pd.DataFrame([*rows, run("lstm", decay_epochs=(5,))]))
+        assert more.index.tolist() == [(50, ()), (50, (5,)), (50, (5, 9))]
+
     def test_data_seeds_are_a_setting_unless_they_are_the_same_or_tied(self) -> None:
         names = ["cell", "length", "learning_rate"]
         assert table(*(run(seed=s, data_seed=3) for s in range(4))).index.names == names

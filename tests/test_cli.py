@@ -23,8 +23,11 @@ from rnn_study.arguments import Request, parse
 from rnn_study.config import Study, packs
 from rnn_study.errors import InvalidInput
 from rnn_study.execution import Execution
+from rnn_study.tasks import TASKS
+from rnn_study.words import written
 
 SCRIPT = Path(__file__).parents[1] / "studies" / "symbol_length.py"
+ACCURACY = TASKS["symbol"].metric
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +109,18 @@ class TestFlags:
         study = ask("--cells lstm orthogonal --learning-rate lstm=1e-2 orthogonal=1e-3").study
         assert study.learning_rate == {"lstm": 1e-2, "orthogonal": 1e-3}
 
+    @pytest.mark.parametrize(
+        ("words", "epochs"),
+        [
+            ("20 40", (20, 40)),
+            ("", ()),
+            ("lstm=20,40 orthogonal=30", {"lstm": (20, 40), "orthogonal": (30,)}),
+        ],
+    )
+    def test_decay_epochs_for_all_cells_or_for_some(self, ask, words, epochs):
+        assert ask(f"--decay-epochs {words}").study.decay_epochs == epochs
+        assert written("decay_epochs", epochs) == words.split()
+
     def test_every_field_is_a_flag(self, ask, script, tmp_path):
         """Of each field, a value that differs from the preset's."""
         new = {
@@ -119,7 +134,7 @@ class TestFlags:
             "clip": "2",
             "batch_loss": "sum",
             "name": "mine",
-            "task": "symbol",
+            "task": "sine",
             "cells": "lstm",
             "lengths": "60",
             "seeds": "2:4",
@@ -142,10 +157,8 @@ class TestFlags:
             (request.study, script.LAPTOP),
             (request.execution, script.PRESETS["laptop"].execution),
         ):
-            same = {
-                f.name for f in fields(asked) if getattr(asked, f.name) == getattr(preset, f.name)
-            }
-            assert same <= {"task"}  # there is but one
+            for field in fields(asked):
+                assert getattr(asked, field.name) != getattr(preset, field.name), field.name
 
     def test_a_flag_overrides_the_preset_that_follows_it(self, ask):
         study = ask("--hidden=7 --preset smoke").study
@@ -169,6 +182,9 @@ REFUSED = {
     "--learning-rate lstm=1": "learning_rate: {'lstm': 1.0} is not allowed; give one for each cell",
     "--learning-rate gru=1": "learning_rate: 'gru=1' is not allowed; use one number, or CELL",
     "--learning-rate 1 lstm=1": "learning_rate: '1 lstm=1' is not allowed; use one number, or CELL",
+    "--decay-epochs 2.5": "decay_epochs: '2.5' is not allowed; use whole numbers",
+    "--decay-epochs lstm=x": "decay_epochs: 'lstm=x' is not allowed; use whole numbers, or CELL=",
+    "--decay-epochs gru=5": "decay_epochs: 'gru=5' is not allowed; use whole numbers, or CELL=",
     "--pack-size 0": "pack_size: 0 is not allowed; use a whole number of at least 1",
     "--pack-size 1.5": "pack_size: '1.5' is not allowed; use a whole number",
     "--epochs": "epochs: '' is not allowed; give one value",
@@ -331,13 +347,13 @@ class TestTables:
         return pd.DataFrame(rows)
 
     def test_lengths(self, runs):
-        text = shown(terminal.length_table(aggregate.length_table(runs)))
+        text = shown(terminal.length_table(aggregate.length_table(runs), ACCURACY))
         assert max(map(len, text.splitlines())) <= 80
         assert "lstm            stable_lstm" in text
         assert "     500   1.000  1.000     3/3   0.250  0.300     0/2 " in text
 
     def test_seeds(self, runs):
-        text = shown(terminal.seed_sensitivity(aggregate.seed_sensitivity(runs)))
+        text = shown(terminal.seed_sensitivity(aggregate.seed_sensitivity(runs), ACCURACY))
         assert max(map(len, text.splitlines())) <= 80
         sections = [line for line in text.splitlines() if ", rate 0.01" in line]
         assert len(sections) == 4

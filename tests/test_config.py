@@ -124,6 +124,22 @@ def test_a_learning_rate_for_each_cell():
         replace(STUDY, learning_rate={"lstm": 0.01})
 
 
+def test_decay_epochs_for_some_cells_alone():
+    decay = {"lstm": [20, 40]}
+    study = replace(STUDY, decay_epochs=decay)
+    assert {t.cell: t.decay_epochs for t in study.trials()} == {"lstm": (20, 40), "orthogonal": ()}
+    plain = replace(STUDY, decay_epochs=(20, 40))
+    same = [a.id == b.id for a, b in zip(study.trials(), plain.trials(), strict=True)]
+    assert same == [t.cell == "lstm" for t in study.trials()]
+    assert study.declaration()["decay_epochs"] == decay
+    assert study.id != plain.id
+    for wrong in ({"gru": (3,)}, {"lstm": (0,)}):
+        with pytest.raises(InvalidInput, match="decay_epochs: "):
+            replace(STUDY, decay_epochs=wrong)
+    with pytest.raises(InvalidInput, match=r"decay_epochs: .*of this cell"):
+        replace(PINNED, decay_epochs=decay)
+
+
 def test_equal_studies_have_equal_ids_and_others_do_not():
     assert replace(STUDY, seeds=[5, 1, 3]).id == STUDY.id
     assert replace(STUDY, learning_rate=1).id == replace(STUDY, learning_rate=1.0).id
@@ -142,7 +158,7 @@ NO_SEED = (-1, 0.5, False, float("nan"), "0", None)
 NO_RATE = (0, -1e-3, 0.0, float("nan"), float("inf"), -float("inf"), True, "0.01", None)
 REFUSED = [
     *(("cell", value, "lstm, orthogonal, stable_lstm") for value in ("gru", "", None, "LSTM")),
-    *(("task", value, "symbol") for value in ("sine", "", None)),
+    *(("task", value, "sine, symbol") for value in ("cosine", "", None)),
     ("length", 49, "at least 50"),
     *(("length", value, "whole number of at least 1") for value in NO_COUNT),
     *(("learning_rate", value, "finite number above 0") for value in NO_RATE),
@@ -195,7 +211,7 @@ def test_a_decay_epoch_is_a_count(epoch):
         ("learning_rate", -1.0, "-1.0", "finite number above 0"),
         ("learning_rate", float("nan"), "nan", "finite number above 0"),
         ("learning_rate", {"lstm": 1.0, "orthogonal": -1}, "-1", "finite number above 0"),
-        ("task", "sine", "'sine'", "choose from symbol"),
+        ("task", "cosine", "'cosine'", "choose from sine, symbol"),
         ("data_seed", -1, "-1", "whole number of at least 0"),
         ("name", "", "''", "letters"),
         ("name", "../up", "'../up'", "letters"),

@@ -74,7 +74,7 @@ def assert_all_is_inside(figure: Figure) -> None:
 class TestAccuracyByLength:
     def test_every_finished_seed_is_a_dot_at_its_accuracy_and_length(self, ax: Axes) -> None:
         runs = grid()
-        assert figures.accuracy_by_length(runs, ax) is ax
+        assert figures.metric_by_length(runs, ax) is ax
         finished = runs[runs["status"] == "FINISHED"]
         lengths = np.array([50, 75, 100])
         for cell in CELLS:
@@ -85,7 +85,7 @@ class TestAccuracyByLength:
             assert found == sorted(zip(of_cell["length"], of_cell["val_accuracy"], strict=True))
 
     def test_cells_stand_side_by_side_and_no_two_seeds_on_one_place(self, ax: Axes) -> None:
-        figures.accuracy_by_length(grid(seeds=32), ax)
+        figures.metric_by_length(grid(seeds=32), ax)
         reach = [(min(x), max(x)) for x in (dots(ax, cell)[:31, 0] for cell in CELLS)]
         assert all(left[1] < right[0] for left, right in pairwise(reach))
         for cell in CELLS:
@@ -94,14 +94,14 @@ class TestAccuracyByLength:
     def test_near_equal_accuracies_stand_in_the_order_of_seeds(self, ax: Axes) -> None:
         values = [0.252, 0.25, 0.9, 0.251]  # in the order of size they would look like a slope
         rows = [run(seed=seed, accuracy=value) for seed, value in enumerate(values)]
-        figures.accuracy_by_length(pd.DataFrame(rows), ax)
+        figures.metric_by_length(pd.DataFrame(rows), ax)
         at = {y: x for x, y in dots(ax, "lstm")}
         assert at[0.252] < at[0.25] < at[0.251]
         assert at[0.25] == at[0.9] == 50  # in the middle
 
     def test_medians_are_those_of_the_table(self, ax: Axes) -> None:
         runs = grid()
-        figures.accuracy_by_length(runs, ax)
+        figures.metric_by_length(runs, ax)
         table = aggregate.seed_sensitivity(runs)
         joined, bars = lines(ax), lines(ax, "None", "_")
         assert len(joined) == len(bars) == len(CELLS)
@@ -111,17 +111,17 @@ class TestAccuracyByLength:
             assert same_color(line.get_color(), looks.look(cell).colour)
 
     def test_chance_is_a_line_with_its_name(self, ax: Axes) -> None:
-        figures.accuracy_by_length(grid(), ax)
+        figures.metric_by_length(grid(), ax)
         assert chance_lines(ax) == [0.25]
         assert "chance" in [text.get_text() for text in ax.texts]
 
     def test_chance_can_be_another_or_none(self, ax: Axes) -> None:
-        figures.accuracy_by_length(grid(), ax, chance=None)
+        figures.metric_by_length(grid(), ax, baseline=False)
         assert chance_lines(ax) == []
         assert [text.get_text() for text in ax.texts] == []
 
     def test_diverged_seeds_are_crosses(self, ax: Axes) -> None:
-        figures.accuracy_by_length(grid(cells=("lstm",)), ax)
+        figures.metric_by_length(grid(cells=("lstm",)), ax)
         crosses = [
             d
             for d in ax.collections
@@ -132,20 +132,20 @@ class TestAccuracyByLength:
 
     def test_a_seed_without_a_finite_accuracy_is_not_drawn(self, ax: Axes) -> None:
         rows = [run(seed=0, accuracy=0.5), run(seed=1, accuracy=np.nan, diverged_at=1)]
-        figures.accuracy_by_length(pd.DataFrame(rows), ax)
+        figures.metric_by_length(pd.DataFrame(rows), ax)
         assert np.isfinite(dots(ax, "lstm")).all(axis=1).sum() == 1
         assert_all_is_inside(ax.figure)
 
     def test_two_settings_of_a_cell_are_two_lines(self, ax: Axes) -> None:
         rows = [run(length=length, hidden=h) for h in (7, 11) for length in (50, 100)]
-        figures.accuracy_by_length(pd.DataFrame(rows), ax)
+        figures.metric_by_length(pd.DataFrame(rows), ax)
         assert legend(ax) == ["LSTM, hidden 7", "LSTM, hidden 11", "median"]
         assert len(lines(ax, "-")) == len(lines(ax, "--")) == 1
 
     def test_many_long_names_leave_room_for_the_axes(self, ax: Axes) -> None:
         many = [{"hidden": h, "decay_epochs": (d, 1000)} for h in (7, 11) for d in (5, 50, 500)]
         rows = [run(cell, **each) for cell in ("lstm", "stable_lstm_provable") for each in many]
-        figures.accuracy_by_length(pd.DataFrame(rows), ax)
+        figures.metric_by_length(pd.DataFrame(rows), ax)
         assert len(legend(ax)) == 13
         assert_all_is_inside(ax.figure)
         assert ax.get_window_extent().height > 0.2 * ax.figure.bbox.height
@@ -154,7 +154,7 @@ class TestAccuracyByLength:
     def test_ticks_are_the_lengths_and_all_is_inside(
         self, ax: Axes, lengths: tuple[int, ...]
     ) -> None:
-        figures.accuracy_by_length(grid(lengths=lengths, seeds=32), ax)
+        figures.metric_by_length(grid(lengths=lengths, seeds=32), ax)
         assert ax.get_xticks().tolist() == list(lengths)
         assert [text.get_text() for text in ax.get_xticklabels()] == [str(n) for n in lengths]
         low, high = ax.get_xlim()
@@ -239,7 +239,7 @@ class TestHistories:
 
 @pytest.mark.parametrize("runs", [pd.DataFrame(), pd.DataFrame([run(status="RUNNING")])])
 def test_no_data_is_said(runs: pd.DataFrame, ax: Axes) -> None:
-    figures.accuracy_by_length(runs, ax)
+    figures.metric_by_length(runs, ax)
     assert "no data" in [text.get_text() for text in ax.texts]
     figure = figures.training_histories({}, runs)
     assert "no data" in [text.get_text() for text in figure.axes[0].texts]

@@ -38,7 +38,7 @@ def test_data_have_the_length_and_size_asked_for(name, more):
     task = TASKS[name]
     drawn = task.sequences(0, "train", task.min_length + more, 29)
     assert drawn.inputs.shape[:2] == (29, task.min_length + more)
-    assert len(drawn.targets) == 29
+    assert drawn.targets.shape == (29, *([task.min_length + more] if task.every_step else []))
 
 
 @EVERY_TASK
@@ -65,21 +65,24 @@ def test_losses_and_scores_are_one_number_a_sequence_and_need_no_company(name):
     task = TASKS[name]
     targets = torch.from_numpy(task.sequences(0, "train", task.min_length, S * B).targets)
     targets = targets.unflatten(0, (S, B))
-    outputs = normal(S, B, task.outputs).requires_grad_()
-    loss, score = task.loss(outputs, targets), task.score(outputs, targets)
-    assert loss.shape == score.shape == (S, B)
+    steps = (task.min_length,) if task.every_step else ()
+    outputs = normal(S, B, *steps, task.outputs).requires_grad_()
+    loss, scores = task.loss(outputs, targets), task.scores(outputs, targets)
+    assert task.metric.name in ("loss", *scores)
+    assert {value.shape for value in (loss, *scores.values())} == {(S, B)}
     for s in range(S):
         for b in range(B):
             mine = outputs[s : s + 1, b : b + 1], targets[s : s + 1, b : b + 1]
             torch.testing.assert_close(task.loss(*mine)[0, 0], loss[s, b])
-            torch.testing.assert_close(task.score(*mine)[0, 0], score[s, b])
+            for score, value in scores.items():
+                torch.testing.assert_close(task.scores(*mine)[score][0, 0], value[s, b])
     (slope,) = torch.autograd.grad(loss[1, 2], outputs)
     assert slope[1, 2].any() and slope.count_nonzero() == slope[1, 2].count_nonzero()
 
 
 @EVERY_TASK
 def test_nan_solves_nothing(name):
-    assert TASKS[name].solved(np.array([np.nan, -np.inf])).tolist() == [False, False]
+    assert TASKS[name].metric.solved(np.array([np.nan, -np.inf])).tolist() == [False, False]
 
 
 def test_cross_entropy_accuracy_and_the_end_of_the_symbol_task():
@@ -87,9 +90,9 @@ def test_cross_entropy_accuracy_and_the_end_of_the_symbol_task():
     expected = [-torch.log_softmax(o, 0)[t] for o, t in zip(outputs[0], targets[0], strict=True)]
     torch.testing.assert_close(SYMBOL.loss(outputs, targets)[0], torch.stack(expected))
     right = [float(o.argmax() == t) for o, t in zip(outputs[0], targets[0], strict=True)]
-    assert SYMBOL.score(outputs, targets)[0].tolist() == right
+    assert SYMBOL.scores(outputs, targets)["accuracy"][0].tolist() == right
     assert 0 < sum(right) < 5
-    assert SYMBOL.solved(np.array([0.0, 0.999, 1.0])).tolist() == [False, False, True]
+    assert SYMBOL.metric.solved(np.array([0.0, 0.999, 1.0])).tolist() == [False, False, True]
 
 
 def test_one_hot_channels_follow_the_order_of_the_symbols():

@@ -25,6 +25,7 @@ from tracked import (
     DATABASES,
     ENVIRONMENT,
     EPOCHS,
+    SERIES,
     STUDY,
     TRIAL,
     TRIALS,
@@ -56,7 +57,7 @@ from rnn_study.tracking import (
     store,
     writer,
 )
-from rnn_study.tracking.points import MOST_POINTS, SERIES, points
+from rnn_study.tracking.points import MOST_POINTS, points
 
 
 @pytest.fixture(scope="module")

@@ -14,8 +14,11 @@ from small import TRIAL, normal, results, trials
 
 from rnn_study.cells import CELLS
 from rnn_study.config import Pack
+from rnn_study.tasks import TASKS
 from rnn_study.training import Checkpoints, Network, summary, train
 from rnn_study.training.adam import Adam, clip_
+
+ACCURACY = TASKS["symbol"].metric
 
 
 @pytest.mark.parametrize("batch_loss", ["mean", "sum"])
@@ -184,7 +187,7 @@ def history(accuracy, **more):
 
 
 def test_summary_of_a_solved_trial():
-    assert summary(history([0.5, 0.25, 1.0]), "solved") == {
+    assert summary(history([0.5, 0.25, 1.0]), "solved", ACCURACY) == {
         "epochs_trained": 3,
         "solved": 1,
         "diverged": 0,
@@ -196,16 +199,16 @@ def test_summary_of_a_solved_trial():
 
 
 def test_summary_of_an_unsolved_trial_has_its_last_and_its_best_accuracy():
-    values = summary(history([0.25, 0.75, 0.5]), "unsolved")
+    values = summary(history([0.25, 0.75, 0.5]), "unsolved", ACCURACY)
     assert (values["val_accuracy"], values["best_val_accuracy"]) == (0.5, 0.75)
     assert (values["solved"], values["diverged"], values["epochs_trained"]) == (0, 0, 3)
     assert "epochs_to_solve" not in values
 
 
 def test_summary_of_a_diverged_trial_has_the_last_accuracy_that_there_was():
-    values = summary(history([0.5, 0.25, np.nan]), "diverged")
+    values = summary(history([0.5, 0.25, np.nan]), "diverged", ACCURACY)
     assert (values["val_accuracy"], values["best_val_accuracy"]) == (0.25, 0.5)
     assert (values["solved"], values["diverged"], values["epochs_trained"]) == (0, 1, 3)
-    at_once = summary(history([np.nan]), "diverged")
+    at_once = summary(history([np.nan]), "diverged", ACCURACY)
     assert not {"val_accuracy", "best_val_accuracy", "epochs_to_solve"} & set(at_once)
     assert all(np.isfinite(list(at_once.values())))

@@ -23,9 +23,13 @@ from mlflow.tracking import MlflowClient
 
 from rnn_study.config import Study, Trial
 from rnn_study.tracking import Tracker, read_histories, read_runs
-from rnn_study.tracking.points import SERIES
 
 EPOCHS = 13
+SERIES = (
+    *("train_loss", "train_accuracy", "val_loss", "val_accuracy"),
+    *("gradient_norm", "learning_rate"),
+)
+"""What MLflow gets epoch by epoch."""
 STUDY = Study(
     name="tiny",
     task="symbol",

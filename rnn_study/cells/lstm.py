@@ -72,7 +72,9 @@ class _Scan(torch.autograd.Function):
         ctx: Any, x: Tensor, w_x: Tensor, w_h: Tensor, bias: Tensor, h0: Tensor, c0: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         (members, steps, batch, _), hidden = x.shape, h0.shape[-1]
-        gates = torch.baddbmm(bias[:, None], x.flatten(1, 2), w_x).unflatten(1, (steps, batch))
+        # one channel: the product of a batch of one would round otherwise than that of a pack
+        affine = torch.addcmul if x.shape[-1] == 1 else torch.baddbmm
+        gates = affine(bias[:, None], x.flatten(1, 2), w_x).unflatten(1, (steps, batch))
         outputs, cells, squashed = h0.new_empty(3, members, steps, batch, hidden)
         h, c = h0, c0
         for t in range(steps):

@@ -15,6 +15,7 @@ from ray.tune.experiment import Trial as TuneTrial
 from rnn_study.config import Pack, Trial
 from rnn_study.progress import Observer
 from rnn_study.scheduling.interruption import Interrupted, Signals
+from rnn_study.tasks import TASKS
 from rnn_study.tracking import Tracker, TrackingError
 from rnn_study.training import Checkpoints, summary
 from rnn_study.worker import Message
@@ -88,7 +89,7 @@ class Listener(tune.Callback):
                 f"trial {trial.id} has ended, but {self._checkpoints.folder / trial.id} does not "
                 "say so; every node must see the storage folder"
             )
-        numbers = summary(state.history, state.status)
+        numbers = summary(state.history, state.status, TASKS[trial.task].metric)
         with stop_without_mlflow():
             self._tracker.finish(trial.id, state.history, numbers)
         self._observer.finished(trial, numbers)

@@ -8,6 +8,7 @@ from jaxtyping import Float, Integer
 from torch import Tensor
 
 from rnn_study.randomness import generator
+from rnn_study.tasks.metric import Metric
 from rnn_study.tasks.task import Sequences, Split, Task, one_hot
 
 
@@ -25,7 +26,14 @@ class Symbol(Task):
     min_length = second[1] + 1
     inputs = len(symbols)
     outputs = 4
-    metric = "accuracy"
+    metric = Metric(
+        name="accuracy",
+        title="accuracy",
+        larger_is_better=True,
+        baseline=0.25,
+        baseline_name="chance",
+        goal=1.0,
+    )
 
     def sequences(self, seed: int, split: Split, length: int, size: int) -> Sequences:
         """Inputs (N, T) uint8, indices into `symbols`; targets (N,) int64, the class."""
@@ -46,12 +54,8 @@ class Symbol(Task):
         """Cross entropy, nats."""
         return F.cross_entropy(outputs.transpose(1, 2), targets, reduction="none")
 
-    def score(
+    def scores(
         self, outputs: Float[Tensor, "S B O"], targets: Integer[Tensor, "S B"]
-    ) -> Float[Tensor, "S B"]:
-        """One where the largest output is the class, else zero: the metric is the accuracy."""
-        return (outputs.argmax(-1) == targets).float()
-
-    def solved(self, metric: np.ndarray) -> np.ndarray:
-        """Every validation sequence is right."""
-        return metric == 1
+    ) -> dict[str, Float[Tensor, "S B"]]:
+        """The accuracy: one where the largest output is the class, else zero."""
+        return {"accuracy": (outputs.argmax(-1) == targets).float()}

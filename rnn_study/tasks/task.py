@@ -11,6 +11,8 @@ import torch
 from jaxtyping import Float, Integer
 from torch import Tensor
 
+from rnn_study.tasks.metric import Metric
+
 Split = Literal["train", "validation"]
 
 
@@ -21,11 +23,14 @@ class Sequences:
     inputs: np.ndarray
     """(N, T), or (N, T, I): what `Task.encode` takes."""
     targets: np.ndarray
-    """(N,) for one target a sequence."""
+    """(N,) for one target a sequence, (N, T) for one a step."""
 
 
 class Task(ABC):
-    """A data set, a loss and its metrics. Stateless: data follow from seed, length and size."""
+    """A data set, a loss and its metrics. Stateless: data follow from seed, length and size.
+
+    `*T` in shapes: no axis, or T where the task reads the network out at every step.
+    """
 
     min_length: int
     """Shortest sequences, time steps."""
@@ -33,8 +38,10 @@ class Task(ABC):
     """I, input channels of the cell."""
     outputs: int
     """O, outputs of the read-out."""
-    metric: str
-    """The metric that tables show; larger is better."""
+    every_step: bool = False
+    """Whether the read-out is at every step, or at the last alone."""
+    metric: Metric
+    """The metric that networks are compared by: the loss, or one of `scores`."""
 
     @abstractmethod
     def sequences(self, seed: int, split: Split, length: int, size: int) -> Sequences:
@@ -45,20 +52,14 @@ class Task(ABC):
         """Stored inputs as input channels."""
 
     @abstractmethod
-    def loss(
-        self, outputs: Float[Tensor, "S B O"], targets: Integer[Tensor, "S B"]
-    ) -> Float[Tensor, "S B"]:
-        """The loss of each sequence."""
+    def loss(self, outputs: Float[Tensor, "S B *T O"], targets: Tensor) -> Float[Tensor, "S B"]:
+        """The loss of each sequence. `targets`: (S, B, *T)."""
 
-    @abstractmethod
-    def score(
-        self, outputs: Float[Tensor, "S B O"], targets: Integer[Tensor, "S B"]
-    ) -> Float[Tensor, "S B"]:
-        """Each sequence's share in the metric, whose value is the mean over sequences."""
-
-    @abstractmethod
-    def solved(self, metric: np.ndarray) -> np.ndarray:
-        """Whether a validation metric ends training, elementwise."""
+    def scores(
+        self, outputs: Float[Tensor, "S B *T O"], targets: Tensor
+    ) -> dict[str, Float[Tensor, "S B"]]:
+        """Metrics beside the loss, by name: each sequence's share in a mean over sequences."""
+        return {}
 
 
 def one_hot(tokens: Integer[Tensor, "*batch"], channels: int) -> Float[Tensor, "*batch I"]:

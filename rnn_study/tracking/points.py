@@ -12,15 +12,8 @@ from mlflow.entities import Metric
 History = Mapping[str, np.ndarray]
 """`epoch` (1-based, increasing) and metrics by name, all 1-D and of one length."""
 
-SERIES = (
-    "train_loss",
-    "train_accuracy",
-    "val_loss",
-    "val_accuracy",
-    "gradient_norm",
-    "learning_rate",
-)
-"""Metrics that MLflow gets epoch by epoch."""
+NO_SERIES = ("epoch", "seconds")
+"""What of a history MLflow does not get epoch by epoch."""
 CLOCK = "learning_rate"
 """The metric that is finite in every epoch: its steps are the epochs that are stored."""
 MOST_POINTS = 200
@@ -46,7 +39,7 @@ def points(
     if ended:
         keep[-1:] = True
     indices = np.flatnonzero(keep)
-    columns = {name: history[name][indices].tolist() for name in SERIES if name in history}
+    columns = {name: history[name][indices].tolist() for name in _series(history)}
     now = int(time.time() * 1000)
     return {
         epoch: [
@@ -59,6 +52,10 @@ def points(
     }
 
 
+def _series(history: History) -> list[str]:
+    return [name for name in history if name not in NO_SERIES]
+
+
 def final_point(history: History, summary: Mapping[str, float]) -> Point:
     """The final metrics of a trial, at its last epoch.
 
@@ -66,7 +63,7 @@ def final_point(history: History, summary: Mapping[str, float]) -> Point:
     """
     epochs = history["epoch"]
     now = int(time.time() * 1000)
-    there = {name for name in SERIES if name in history and np.isfinite(history[name][-1:]).any()}
+    there = {name for name in _series(history) if np.isfinite(history[name][-1:]).any()}
     return [
         Metric(name, float(value), now, int(epochs[-1]) if len(epochs) else 0)
         for name, value in summary.items()

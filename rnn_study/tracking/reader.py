@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import MISSING, fields
 from pathlib import Path
@@ -20,6 +20,7 @@ from mlflow.tracking import MlflowClient
 
 from rnn_study.config import Study, Training, Trial
 from rnn_study.errors import InvalidInput
+from rnn_study.tasks import TASKS
 from rnn_study.tracking.environment import settings
 from rnn_study.tracking.patience import logger
 from rnn_study.tracking.store import (
@@ -55,21 +56,28 @@ def _dtype(name: str) -> Any:
     return {int: "int64", float: "float64"}.get(kind, "str")
 
 
-_COLUMNS: dict[str, Any] = (
-    {"trial_id": "str", "run_id": "str", "status": "str"}
-    | {field.name: _dtype(field.name) for field in _FIELDS}
-    | dict.fromkeys(("val_accuracy", "best_val_accuracy", SUMMARY, "epochs_to_solve"), "float64")
-    | {"solved": "bool", "diverged": "bool", "train_seconds": "float64", "failure": "object"}
-)
+def _columns(tasks: Collection[str]) -> dict[str, Any]:
+    """The columns of a frame of runs of these tasks, and their types; of all tasks, if of none."""
+    metrics = [name for task in TASKS if task in tasks or not tasks for name in _metrics(task)]
+    return (
+        {"trial_id": "str", "run_id": "str", "status": "str"}
+        | {field.name: _dtype(field.name) for field in _FIELDS}
+        | dict.fromkeys((*metrics, SUMMARY, "epochs_to_solve"), "float64")
+        | {"solved": "bool", "diverged": "bool", "train_seconds": "float64", "failure": "object"}
+    )
+
+
+def _metrics(task: str) -> tuple[str, str]:
+    return TASKS[task].metric.columns
 
 
 def read_runs(uri: str, study_name: str) -> pd.DataFrame:
     """The runs of a study's trials, one row a trial, by cell, length, learning rate and seed.
 
     Columns: `trial_id`, `run_id`, `status` (MLflow's), every field of `Trial`, and what a finished
-    trial's summary holds: `val_accuracy`, `best_val_accuracy`, `epochs_trained`, `epochs_to_solve`,
-    `solved`, `diverged`, `train_seconds` (NaN or False where there is none), `failure` (the reason,
-    or None). Raises `InvalidInput`.
+    trial's summary holds: `val_accuracy`, `best_val_accuracy` (after the metric of its task),
+    `epochs_trained`, `epochs_to_solve`, `solved`, `diverged`, `train_seconds` (NaN or False where
+    there is none), `failure` (the reason, or None). Raises `InvalidInput`.
     """
     client = _open(uri)
     with settings(retries=RETRIES):
@@ -83,8 +91,9 @@ def read_runs(uri: str, study_name: str) -> pd.DataFrame:
             if TRIAL in run.data.tags:
                 trials[run.data.tags[TRIAL]].append(run)
     rows = [row for runs in trials.values() if (row := _row(best(runs))) is not None]
+    kinds = _columns({row["task"] for row in rows})
     columns = {
-        name: pd.Series([row[name] for row in rows], dtype=kind) for name, kind in _COLUMNS.items()
+        name: pd.Series([row.get(name) for row in rows], dtype=kind) for name, kind in kinds.items()
     }
     frame = pd.DataFrame(columns)
     order = ["cell", "length", "learning_rate", "seed", "data_seed", "trial_id"]
@@ -148,7 +157,7 @@ def _row(run: Run) -> dict[str, Any] | None:
     row = {f.name: f.default if f.name in missing else _value(f.name, params) for f in _FIELDS}
     if SUMMARY not in metrics:
         metrics = {}  # only epochs so far: no result
-    row |= {name: metrics.get(name) for name, kind in _COLUMNS.items() if name not in row}
+    row |= {name: metrics.get(name) for name in _columns([params["task"]]) if name not in row}
     row |= {name: metrics.get(name, 0.0) == 1.0 for name in ("solved", "diverged")}
     return row | {
         "trial_id": tags[TRIAL],

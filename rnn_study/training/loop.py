@@ -9,6 +9,8 @@ from typing import Literal
 
 import numpy as np
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from rnn_study.config import Pack, Trial
 from rnn_study.training.adam import clip_
@@ -27,14 +29,14 @@ class Epoch:
     number: np.ndarray
     """Epochs that each member has trained, from 1; members of a resumed pack may differ."""
     metrics: dict[str, np.ndarray]
-    """`train_loss`, `train_accuracy`, `val_loss`, `val_accuracy` (named after the task's metric),
+    """`train_loss`, `val_loss`, and both of each of the task's scores (`val_accuracy`),
     `gradient_norm` (mean over the batches, before clipping), `learning_rate`, and `seconds` (a
     member's share of the wall time); float64, NaN where a member diverged."""
     status: tuple[Status, ...]
 
     @property
     def accuracy(self) -> np.ndarray:
-        """Validation accuracy of each member."""
+        """Validation accuracy of each member; of a task that has one."""
         return self.metrics["val_accuracy"]
 
 
@@ -78,11 +80,11 @@ def _train_epoch(members: Members) -> dict[str, np.ndarray]:
     began = time.perf_counter()
     network, trial = members.network, members.trials[0]
     rates = members.rates()
-    sums = members.flat.new_zeros(3, len(members))
+    sums: dict[str, Tensor] = {}
     batches = 0
     for x, targets in members.training.shuffled(members.trials, members.epochs):
         params = {k: v.detach().requires_grad_() for k, v in network.views(members.flat).items()}
-        outputs = network.outputs(params, x)  # (S, B, O)
+        outputs = network.outputs(params, x)  # (S, B, O) or (S, B, T, O)
         losses = network.task.loss(outputs, targets)  # (S, B)
         loss = losses.mean(1) if trial.batch_loss == "mean" else losses.sum(1)  # (S,)
         gradient = network.gradient(loss, params)  # (S, P)
@@ -90,41 +92,61 @@ def _train_epoch(members: Members) -> dict[str, np.ndarray]:
         members.adam.update_(members.flat, gradient, rates)
         network.cell.project_(network.views(members.flat))
         with torch.no_grad():
-            scores = network.task.score(outputs, targets)
-            sums += torch.stack((losses.mean(1), scores.sum(1), norms))
+            scores = network.task.scores(outputs, targets)
+            _add(sums, {"loss": losses.mean(1), "norm": norms, **_summed(scores)})
         batches += 1
-    train_loss, train_right, norm = sums.cpu().double().numpy()
-    val_loss, val_right = _evaluate(members)
-    name = network.task.metric
+    train, val = _on_host(sums), _evaluate(members)
+    train_loss, val_loss = train.pop("loss") / batches, val.pop("loss") / trial.val_size
+    norm = train.pop("norm") / batches
     broken = ~np.isfinite(train_loss + val_loss)
+
+    def means(split: str, sums: dict[str, np.ndarray], size: int) -> dict[str, np.ndarray]:
+        return {f"{split}_{k}": np.where(broken, np.nan, v / size) for k, v in sums.items()}
+
     return {
-        "train_loss": train_loss / batches,
-        f"train_{name}": np.where(broken, np.nan, train_right / trial.train_size),
-        "val_loss": val_loss / trial.val_size,
-        f"val_{name}": np.where(broken, np.nan, val_right / trial.val_size),
-        "gradient_norm": norm / batches,
+        "train_loss": train_loss,
+        **means("train", train, trial.train_size),
+        "val_loss": val_loss,
+        **means("val", val, trial.val_size),
+        "gradient_norm": norm,
         "learning_rate": rates,
         "seconds": np.full(len(members), (time.perf_counter() - began) / len(members)),
     }
 
 
 @torch.no_grad()
-def _evaluate(members: Members) -> np.ndarray:
-    """Sums of loss and score over the validation data, (2, S)."""
+def _evaluate(members: Members) -> dict[str, np.ndarray]:
+    """Sums of the loss and the scores over the validation data, (S,) each."""
     network = members.network
     params = network.views(members.flat)
-    sums = members.flat.new_zeros(2, len(members))
+    sums: dict[str, Tensor] = {}
     for x, targets in members.validation.in_order():
         outputs = network.outputs(params, x)
-        loss, score = network.task.loss(outputs, targets), network.task.score(outputs, targets)
-        sums += torch.stack((loss.sum(1), score.sum(1)))
-    return sums.cpu().double().numpy()
+        loss, scores = network.task.loss(outputs, targets), network.task.scores(outputs, targets)
+        _add(sums, _summed({"loss": loss, **scores}))
+    return _on_host(sums)
+
+
+def _summed(values: dict[str, Float[Tensor, "S B"]]) -> dict[str, Float[Tensor, "S"]]:
+    return {name: value.sum(1) for name, value in values.items()}
+
+
+def _add(sums: dict[str, Tensor], values: dict[str, Float[Tensor, "S"]]) -> None:
+    """Adds in place; on the device, so that no batch waits for the host."""
+    for name, value in values.items():
+        sums[name] = sums[name] + value if name in sums else value
+
+
+def _on_host(sums: dict[str, Tensor]) -> dict[str, np.ndarray]:
+    """In float64, brought over at once."""
+    return dict(zip(sums, torch.stack([*sums.values()]).cpu().double().numpy(), strict=True))
 
 
 def _status(members: Members, metrics: dict[str, np.ndarray]) -> tuple[Status, ...]:
     """Which members are done, and how."""
     finite = np.isfinite(metrics["train_loss"]) & np.isfinite(metrics["val_loss"])
-    solved = members.network.task.solved(metrics[f"val_{members.network.task.metric}"])
+    metric = members.network.task.metric
+    solved = metric.solved(metrics[metric.column])
     last = members.epochs >= [trial.epochs for trial in members.trials]
     done = {"diverged": ~finite, "solved": solved, "unsolved": last}
     return tuple(

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.functional import pad
 
 from rnn_study.cells import CELLS
 from rnn_study.cells.cell import Parameters, uniform
@@ -74,10 +75,17 @@ class Network:
         padding = loss.new_zeros(len(loss), self._sizes[-1])
         return torch.cat([part.flatten(1) for part in (*parts, padding)], 1)
 
-    def outputs(self, params: Parameters, x: Float[Tensor, "S T B I"]) -> Float[Tensor, "S B O"]:
-        """The read-out at the last step, from a zero initial state."""
-        members, _, batch, _ = x.shape
+    def outputs(self, params: Parameters, x: Float[Tensor, "S T B I"]) -> Float[Tensor, "S B *T O"]:
+        """The read-out at the last step or at every step, from a zero initial state."""
+        members, steps, batch, _ = x.shape
         weights = self.cell.weights(params)
         state = x.new_zeros(members, batch, self.cell.state_size(self.hidden))
-        _, state = self.cell.scan(weights, x, state)
-        return torch.baddbmm(params["b_out"][:, None], self.cell.output(state), params["w_out"])
+        seen, state = self.cell.scan(weights, x, state)
+        bias, w_out = params["b_out"][:, None], params["w_out"]
+        outputs = self.task.outputs
+        if outputs == 1:  # a product of width one rounds otherwise in a pack of one than in others
+            bias, w_out = pad(bias, (0, 1)), pad(w_out, (0, 1))
+        if not self.task.every_step:
+            return torch.baddbmm(bias, self.cell.output(state), w_out)[..., :outputs]
+        read = torch.baddbmm(bias, seen.transpose(1, 2).flatten(1, 2), w_out)  # (S, B T, O)
+        return read.unflatten(1, (batch, steps))[..., :outputs]

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
+from rnn_study.tasks import Metric
 from rnn_study.training.members import History
 
 
-def summary(history: History, status: str) -> dict[str, float]:
+def summary(history: History, status: str, metric: Metric) -> dict[str, float]:
     """The numbers that runs are compared by.
 
-    `val_accuracy` (the last finite one), `best_val_accuracy`, `epochs_trained`, `solved`,
-    `diverged`, `train_seconds`, and `epochs_to_solve` where it solved the task. A seed that
-    diverged before its first validation has no accuracy.
+    The last finite validation value of the task's metric (`val_accuracy`) and the best
+    (`best_val_accuracy`), `epochs_trained`, `solved`, `diverged`, `train_seconds`, and
+    `epochs_to_solve` where it solved the task. A seed that diverged before its first validation
+    has no such value.
     """
     values = {
         "epochs_trained": float(history["epoch"][-1]),
@@ -20,9 +22,10 @@ def summary(history: History, status: str) -> dict[str, float]:
         "diverged": float(status == "diverged"),
         "train_seconds": float(history["seconds"].sum()),
     }
-    accuracy = history["val_accuracy"][np.isfinite(history["val_accuracy"])]
-    if len(accuracy):
-        values |= {"val_accuracy": float(accuracy[-1]), "best_val_accuracy": float(accuracy.max())}
+    validation = history[metric.column][np.isfinite(history[metric.column])]
+    if len(validation):
+        last, best = metric.columns
+        values |= {last: float(validation[-1]), best: metric.best(validation)}
     if status == "solved":
         values["epochs_to_solve"] = values["epochs_trained"]
     return values
