@@ -77,7 +77,7 @@ def _run(request: Request) -> int:
 
 def _show(request: Request, outcome: Report) -> None:
     """Write the tables and figures, and print what a user wants to read first."""
-    from rnn_study import aggregate, report
+    from rnn_study import aggregate, report, tracking
 
     study, execution = request.study, request.execution
     folder = execution.results(study)
@@ -94,17 +94,19 @@ def _show(request: Request, outcome: Report) -> None:
         console.print()
     console.print(terminal.times(outcome.seconds))
     console.print(f"Tables and figures: {folder}", soft_wrap=True)
-    console.print(f"Every run, in MLflow:\n{mlflow_command(execution)}", soft_wrap=True)
+    page = tracking.experiment_page(execution.resolved_tracking_uri, study.name)
+    console.print(f"Every run, in MLflow:\n{mlflow_command(execution, page)}", soft_wrap=True)
 
 
-def mlflow_command(execution: Execution) -> str:
-    """What opens the MLflow UI on what was logged: a command, or a server's address."""
+def mlflow_command(execution: Execution, page: str) -> str:
+    """What opens the MLflow UI on what was logged: a command and an address, or an address."""
     uri = execution.resolved_tracking_uri
     if uri.startswith(("http://", "https://")):
-        return terminal.without_password(uri)
+        return f"{terminal.without_password(uri).rstrip('/')}/{page}"
     beside = Path(sys.executable).with_name("mlflow")
     program = [str(beside)] if beside.exists() else [sys.executable, "-m", "mlflow"]
-    return shlex.join([*program, "ui", "--backend-store-uri", uri])
+    command = shlex.join([*program, "ui", "--backend-store-uri", uri])
+    return f"{command}\nthen open http://127.0.0.1:5000/{page}"
 
 
 def _check(execution: Execution) -> None:

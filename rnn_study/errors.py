@@ -25,10 +25,15 @@ def require(ok: bool, name: str, value: object, allowed: str) -> None:
         raise InvalidInput(name, value, allowed)
 
 
+LARGEST = 2**63 - 1
+"""Largest whole number that a table's column holds."""
+
+
 def require_whole(name: str, value: Any, low: int) -> int:
     """The value as an int; it must be a whole number (no bool) of at least `low`."""
     whole = isinstance(value, Integral) and not isinstance(value, bool)
     require(bool(whole and value >= low), name, value, f"use a whole number of at least {low}")
+    require(value <= LARGEST, name, value, f"use a whole number of at most {LARGEST}")
     return int(value)
 
 

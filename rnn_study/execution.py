@@ -27,7 +27,7 @@ class Execution:
     """How often a crashed pack goes on from its checkpoint before its trials count as failed."""
     checkpoint_seconds: float = 30.0
     """Seconds between two checkpoints of a pack."""
-    storage: Path = field(default_factory=lambda: Path.home() / "rnn_study")
+    storage: Path = field(default_factory=lambda: Path.home() / "rnn-studies")
     """Folder for checkpoints, tables and figures; every node of a cluster must see it."""
     tracking_uri: str | None = None
     """MLflow tracking server; default: MLFLOW_TRACKING_URI, else a SQLite file in --storage."""

@@ -177,7 +177,7 @@ def times(seconds: Mapping[str, float]) -> str:
     wall, ray, train, log = (_seconds(seconds[name]) for name in ("wall", "ray", "train", "log"))
     if not seconds["train"]:
         return f"Took {wall}; every trial had finished earlier."
-    return f"Took {wall}, {ray} of it to start Ray; packs trained {train} in all; logging {log}."
+    return f"Took {wall}: Ray started within {ray}, packs trained {train}, logging {log}."
 
 
 def without_password(uri: str) -> str:

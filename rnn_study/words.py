@@ -95,6 +95,10 @@ def _several(kind: Callable[[str], Any], allowed: str) -> Read:
     return read
 
 
+MOST_SEEDS = 100_000
+"""More are a slip of the hand; nobody could wait for them."""
+
+
 def _seeds(words: list[str]) -> Any:
     """`8` means 0 to 7, `3 5 8` those, `4:8` means 4 to 7."""
     allowed = "a number n for 0 to n - 1, several numbers, or a:b for a to b - 1"
@@ -102,10 +106,11 @@ def _seeds(words: list[str]) -> Any:
     try:
         for word in words:
             low, colon, high = word.partition(":")
-            if colon:
-                seeds.extend(range(int(low), int(high)))
-            else:
-                seeds.extend(range(int(low)) if len(words) == 1 else [int(low)])
+            several = colon or len(words) == 1
+            first, last = (int(low), int(high)) if colon else (0, int(low))
+            if several and last - first > MOST_SEEDS:
+                return Unreadable(words, f"use at most {MOST_SEEDS} seeds")
+            seeds.extend(range(first, last) if several else [last])
     except ValueError:
         return Unreadable(words, f"use {allowed}")
     return tuple(seeds) or Unreadable(words, f"use at least one seed: {allowed}")

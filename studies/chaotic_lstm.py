@@ -21,7 +21,7 @@ s1 * theta_true + s2 * theta_random. Writes PNG, PDF and the data as CSV; needs 
 class Settings:
     """What is drawn, and where it goes."""
 
-    out: Path = Path.home() / "rnn_study" / "chaotic-lstm"
+    out: Path = Path.home() / "rnn-studies" / "chaotic-lstm"
     """The folder of the figures and tables; made if it is missing."""
     low: float = 0.5
     """The smallest s. The network rests at a fixed point there."""

@@ -1,6 +1,12 @@
-"""What all tests share: one thread, and no GPU test without a GPU."""
+"""What all tests share: one thread, no GPU test without a GPU, and the symbol study's script."""
 
 from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -21,3 +27,32 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def script():
+    path = Path(__file__).parents[1] / "studies" / "symbol_length.py"
+    spec = importlib.util.spec_from_file_location("symbol_length", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def ask(script) -> Callable[..., Any]:
+    """What a command line, given as one string, asks for."""
+    from rnn_study.arguments import parse  # not there on a machine that only trains
+
+    return lambda line="": parse(script.PRESETS, script.QUESTION, line.split())
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch) -> Path:
+    """An empty folder that is the home and the working directory, on a plain terminal."""
+    for name in ("MLFLOW_TRACKING_URI", "RAY_ADDRESS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr(sys, "argv", ["studies/symbol_length.py"])
+    monkeypatch.chdir(tmp_path)
+    return tmp_path

@@ -5,55 +5,20 @@ Whole studies are in `test_study.py`.
 
 from __future__ import annotations
 
-import importlib.util
-import os
-import subprocess
-import sys
-from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
 import pytest
-from rich.console import Console
 
-from rnn_study import aggregate, cli, terminal
-from rnn_study.arguments import Request, parse
-from rnn_study.config import Study, packs
-from rnn_study.errors import InvalidInput
+from rnn_study import cli
+from rnn_study.arguments import Request
+from rnn_study.config import Study
 from rnn_study.execution import Execution
 from rnn_study.tasks import TASKS
 from rnn_study.words import written
 
 SCRIPT = Path(__file__).parents[1] / "studies" / "symbol_length.py"
 ACCURACY = TASKS["symbol"].metric
-
-
-@pytest.fixture(scope="module")
-def script():
-    spec = importlib.util.spec_from_file_location("symbol_length", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture
-def ask(script) -> Callable[..., Request]:
-    """What a command line, given as one string, asks for."""
-    return lambda line="": parse(script.PRESETS, script.QUESTION, line.split())
-
-
-@pytest.fixture
-def home(tmp_path, monkeypatch) -> Path:
-    """An empty folder that is the home and the working directory, on a plain terminal."""
-    for name in ("MLFLOW_TRACKING_URI", "RAY_ADDRESS"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("COLUMNS", "80")
-    monkeypatch.setattr(sys, "argv", ["studies/symbol_length.py"])
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 class TestFlags:
@@ -165,95 +130,6 @@ class TestFlags:
         assert (study.name, study.hidden) == ("symbol-length-smoke", 7)
 
 
-REFUSED = {
-    "--cells gru": "cells: 'gru' is not allowed; choose from lstm, orthogonal, stable_lstm",
-    "--cells": "cells: () is not allowed; use at least one",
-    "--lengths 49": "length: 49 is not allowed; the symbol task needs at least 50 time steps",
-    "--lengths long": "lengths: 'long' is not allowed; use whole numbers",
-    "--seeds 0": "seeds: '0' is not allowed; use at least one seed",
-    "--seeds": "seeds: '' is not allowed; use at least one seed",
-    "--seeds 5:3": "seeds: '5:3' is not allowed; use at least one seed",
-    "--seeds a:b": "seeds: 'a:b' is not allowed; use a number n for 0 to n - 1",
-    "--seeds 3 3": "seeds: (3, 3) is not allowed; use each value once",
-    "--learning-rate -0.01": "learning_rate: -0.01 is not allowed; use a finite number above 0",
-    "--learning-rate nan": "learning_rate: nan is not allowed; use a finite number above 0",
-    "--learning-rate fast": "learning_rate: 'fast' is not allowed; use one number, or CELL",
-    "--learning-rate lstm=x": "learning_rate: 'lstm=x' is not allowed; use one number, or CELL",
-    "--learning-rate lstm=1": "learning_rate: {'lstm': 1.0} is not allowed; give one for each cell",
-    "--learning-rate gru=1": "learning_rate: 'gru=1' is not allowed; use one number, or CELL",
-    "--learning-rate 1 lstm=1": "learning_rate: '1 lstm=1' is not allowed; use one number, or CELL",
-    "--decay-epochs 2.5": "decay_epochs: '2.5' is not allowed; use whole numbers",
-    "--decay-epochs lstm=x": "decay_epochs: 'lstm=x' is not allowed; use whole numbers, or CELL=",
-    "--decay-epochs gru=5": "decay_epochs: 'gru=5' is not allowed; use whole numbers, or CELL=",
-    "--pack-size 0": "pack_size: 0 is not allowed; use a whole number of at least 1",
-    "--pack-size 1.5": "pack_size: '1.5' is not allowed; use a whole number",
-    "--epochs": "epochs: '' is not allowed; give one value",
-    "--epochs 3 4": "epochs: '3 4' is not allowed; give one value",
-    "--batch 33": "batch: 33 is not allowed; use a divisor of train_size = 1000",
-    "--device tpu": "device: 'tpu' is not allowed; choose from auto, cpu, cuda",
-    "--name a/b": "name: 'a/b' is not allowed; use at most 100 letters",
-    "--preset big": "preset: 'big' is not allowed; choose from laptop, paper, smoke",
-    "--preset": "preset: '' is not allowed; give one value",
-    "--cels lstm": "argument: '--cels' is not allowed; did you mean --cells?",
-    "--dryrun": "argument: '--dryrun' is not allowed; did you mean --dry-run?",
-    "smoke": "argument: 'smoke' is not allowed; --help lists what is",
-    "--tracking-uri http://127.0.0.1:9": "tracking_uri: 'http://127.0.0.1:9' is not allowed; no ",
-    "--tracking-uri server": "tracking_uri: 'server' is not allowed; use sqlite:///FILE",
-}
-
-
-class TestRefusals:
-    @pytest.mark.parametrize(("line", "error"), REFUSED.items())
-    def test_one_line_names_field_value_and_what_is_allowed(self, script, home, capfd, line, error):
-        argv = [*line.split(), "--dry-run", "--storage", str(home / "storage")]
-        assert cli.main(script.PRESETS, script.QUESTION, argv) == 2
-        printed = capfd.readouterr()
-        assert printed.err.startswith(f"error: {error}")
-        assert printed.err.count("\n") == 1
-        assert printed.out == ""
-        assert list(home.rglob("*")) == []
-
-    def test_a_process_says_no_more_and_creates_nothing(self, home):
-        environment = {**os.environ, "HOME": str(home)}
-        command = [sys.executable, str(SCRIPT), "--cells", "gru"]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-        assert (done.returncode, done.stdout) == (2, "")
-        assert done.stderr.startswith("error: cells: 'gru' is not allowed; choose from ")
-        assert done.stderr.count("\n") == 1
-        assert list(home.rglob("*")) == []
-
-    @pytest.mark.parametrize("folder", ["/proc/rnn_study", "a_file/below", "a_file", "dangling"])
-    def test_storage_that_cannot_be_written(self, script, home, capfd, folder):
-        (home / "a_file").touch()
-        (home / "dangling").symlink_to("/proc/nothing")
-        before = sorted(home.rglob("*"))
-        assert cli.main(script.PRESETS, script.QUESTION, ["--storage", folder]) == 2
-        printed = capfd.readouterr()
-        assert printed.err.startswith("error: storage: '/")
-        assert "is not allowed; use a folder that you can write to (" in printed.err
-        assert printed.err.count("\n") == 1
-        assert sorted(home.rglob("*")) == before
-
-    @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-    def test_storage_without_permission(self, script, home, capfd):
-        home.chmod(0o500)
-        assert cli.main(script.PRESETS, script.QUESTION, ["--storage", str(home / "s")]) == 2
-        home.chmod(0o700)
-        assert "permission denied" in capfd.readouterr().err
-
-    def test_cuda_without_a_gpu(self, script, home, capfd, monkeypatch):
-        monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-        argv = ["--device", "cuda", "--storage", str(home / "storage")]
-        assert cli.main(script.PRESETS, script.QUESTION, argv) == 2
-        error = "error: device: 'cuda' is not allowed; PyTorch sees no GPU on this machine; "
-        assert capfd.readouterr().err.startswith(error)
-        assert list(home.rglob("*")) == []
-
-    def test_a_preset_is_validated_as_a_flag_is(self, script):
-        with pytest.raises(InvalidInput, match="hidden: 0 is not allowed"):
-            replace(script.LAPTOP, hidden=0)
-
-
 class TestHelp:
     @pytest.fixture
     def help(self, script, home, capsys) -> str:
@@ -310,85 +186,19 @@ class TestDryRun:
         assert max(map(len, lines)) <= 80
         assert list(home.rglob("*")) == []
 
-    def test_nothing_left(self, script):
-        text = shown(terminal.plan(script.PAPER, Execution(), [], 480, "2 CPU cores", 0.0))
-        assert text.startswith("symbol-length: 480 trials, 480 finished, nothing to train\n")
-
-    def test_the_paper_fits_80_columns(self, script):
-        todo = packs(script.PAPER.trials(), 32)
-        text = shown(terminal.plan(script.PAPER, Execution(), todo, 0, "8 GPUs", None))
-        assert "480 to train in 15 packs" in text
-        assert "time       not known here" in text
-        assert max(map(len, text.splitlines())) <= 80
-
-
-class TestTables:
-    @pytest.fixture
-    def runs(self, script) -> pd.DataFrame:
-        """Made-up runs of four cells: one solves all, one nothing, some diverge or fail."""
-        cells = ("lstm", "stable_lstm", "orthogonal", "stable_lstm_provable")
-        study = replace(script.PAPER, cells=cells, seeds=range(3), epochs=60)
-        rows = []
-        for trial in study.trials():
-            solved = trial.cell == "lstm" or (trial.cell == "orthogonal" and trial.seed < 1)
-            failed = trial.cell == "stable_lstm" and trial.seed == 2
-            values = {name: getattr(trial, name) for name in (f.name for f in fields(trial))}
-            results = {
-                "trial_id": trial.id,
-                "status": "FAILED" if failed else "FINISHED",
-                "val_accuracy": 1.0 if solved else 0.2 + trial.seed / 10,
-                "best_val_accuracy": 1.0 if solved else 0.3,
-                "epochs_trained": 20.0 if solved else 60.0,
-                "epochs_to_solve": 20.0 if solved else np.nan,
-                "solved": solved,
-                "diverged": trial.cell == "stable_lstm" and trial.seed == 1,
-            }
-            rows.append({**values, **results})
-        return pd.DataFrame(rows)
-
-    def test_lengths(self, runs):
-        text = shown(terminal.length_table(aggregate.length_table(runs), ACCURACY))
-        assert max(map(len, text.splitlines())) <= 80
-        assert "lstm            stable_lstm" in text
-        assert "     500   1.000  1.000     3/3   0.250  0.300     0/2 " in text
-
-    def test_seeds(self, runs):
-        text = shown(terminal.seed_sensitivity(aggregate.seed_sensitivity(runs), ACCURACY))
-        assert max(map(len, text.splitlines())) <= 80
-        sections = [line for line in text.splitlines() if ", rate 0.01" in line]
-        assert len(sections) == 4
-        assert "     500     3/3  0.29-1.00  1.000  1.00-1.00  1.00-1.00      20" in text
-        assert "     500     1/3  0.01-0.91" in text
-        assert "0.20-0.30     >60  1 diverged,\n" in text
-        assert "1 failed\n" in text
-
-    def test_failures_are_named_with_their_reason(self, script):
-        trials = script.LAPTOP.trials()
-        reasons = {trial.id: "OutOfMemoryError: no\nmore" for trial in trials[1:4]}
-        assert shown(terminal.failures(trials, reasons)).splitlines() == [
-            "3 trials failed",
-            "  lstm, length 50, rate 0.01, seeds 1-3",
-            "    OutOfMemoryError: no more",
-        ]
-
 
 class TestMlflowCommand:
     def test_of_the_embedded_store(self, tmp_path, monkeypatch):
         monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        command = cli.mlflow_command(Execution(storage=tmp_path / "a b"))
+        command = cli.mlflow_command(Execution(storage=tmp_path / "a b"), "#/page")
+        command, address = command.splitlines()
         assert command.endswith(
             f"mlflow ui --backend-store-uri 'sqlite:///{tmp_path}/a b/mlflow.db'"
         )
+        assert address == "then open http://127.0.0.1:5000/#/page"
         program = command.split()[0]
         assert Path(program).is_file()
 
     def test_of_a_server(self):
         execution = Execution(tracking_uri="https://me:secret@host:5000")
-        assert cli.mlflow_command(execution) == "https://me:***@host:5000"
-
-
-def shown(renderable: object) -> str:
-    console = Console(width=80, highlight=False, force_terminal=False, color_system=None)
-    with console.capture() as capture:
-        console.print(renderable)
-    return "\n".join(line.rstrip() for line in capture.get().splitlines())
+        assert cli.mlflow_command(execution, "#/page") == "https://me:***@host:5000/#/page"

@@ -80,7 +80,7 @@ def test_the_submitted_code_runs_and_the_log_has_progress_and_tables(head):
     for words in ("lstm, length 50", "6 of 6 trials done", "Validation accuracy"):
         assert words in job.stdout
     assert "SUCCEEDED" in head.job("list").stdout
-    default = head.storage.home / "rnn_study"
+    default = head.storage.home / "rnn-studies"
     assert str(default) in job.stdout, "results must not lie in the job's temporary folder"
     assert (default / "studies" / "symbol-length-smoke" / "length_table.csv").exists()
     assert (default / "mlflow.db").exists()

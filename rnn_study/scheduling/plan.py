@@ -69,6 +69,7 @@ def _products_per_second(batch: int, hidden: int) -> float:
     """Floating-point operations a second of one core in products of this shape, measured."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
+    batch, hidden = min(batch, 1000), min(hidden, 1000)  # larger products are no faster
     state, matrix = torch.randn(batch, hidden), torch.randn(hidden, hidden)
     torch.mm(state, matrix)
     began, count = time.perf_counter(), 0

@@ -132,6 +132,17 @@ def read_histories(uri: str, runs: pd.DataFrame) -> dict[str, pd.DataFrame]:
     return {trial_id: by_run[run_id] for run_id, trial_id in trials.items() if run_id in by_run}
 
 
+def experiment_page(uri: str, study_name: str) -> str:
+    """Where a study's runs are in the UI, below its address.
+
+    (MLflow 3's own links open a page on traces, which a study has none of.)
+    """
+    experiment = experiment_of(_open(uri), study_name)
+    if experiment is None:
+        raise InvalidInput("study", study_name, "use the name of a study that has run")
+    return f"#/experiments/{experiment.experiment_id}?workflowType=machine_learning"
+
+
 def finished_trials(uri: str, study: Study) -> set[str]:
     """The ids of the trials of a study's experiment whose run is FINISHED. Creates nothing."""
     client = connect(uri, write=False)

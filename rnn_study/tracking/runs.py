@@ -20,10 +20,6 @@ ALIVE = ("RUNNING", "SCHEDULED")
 """Statuses of a run that has not ended."""
 
 
-_EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
-"""Opens the UI on runs and metrics; without it, MLflow 3 shows an empty page on traces."""
-
-
 class Runs:
     """The experiment of a study: its runs are looked up, created, reopened and ended.
 
@@ -45,7 +41,7 @@ class Runs:
                 return experiment.experiment_id
             location = None if artifacts is None else artifacts.as_uri()
             try:
-                return self._client.create_experiment(self._name, location, tags=_EXPERIMENT_TAGS)
+                return self._client.create_experiment(self._name, location)
             except MlflowException as error:
                 if error.error_code != "RESOURCE_ALREADY_EXISTS":
                     raise

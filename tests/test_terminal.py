@@ -1,0 +1,89 @@
+"""Plans and tables as text for 80 columns."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from rnn_study import aggregate, terminal
+from rnn_study.config import packs
+from rnn_study.execution import Execution
+from rnn_study.tasks import TASKS
+
+SCRIPT = Path(__file__).parents[1] / "studies" / "symbol_length.py"
+ACCURACY = TASKS["symbol"].metric
+
+
+class TestPlan:
+    def test_nothing_left(self, script):
+        text = shown(terminal.plan(script.PAPER, Execution(), [], 480, "2 CPU cores", 0.0))
+        assert text.startswith("symbol-length: 480 trials, 480 finished, nothing to train\n")
+
+    def test_the_paper_fits_80_columns(self, script):
+        todo = packs(script.PAPER.trials(), 32)
+        text = shown(terminal.plan(script.PAPER, Execution(), todo, 0, "8 GPUs", None))
+        assert "480 to train in 15 packs" in text
+        assert "time       not known here" in text
+        assert max(map(len, text.splitlines())) <= 80
+
+
+class TestTables:
+    @pytest.fixture
+    def runs(self, script) -> pd.DataFrame:
+        """Made-up runs of four cells: one solves all, one nothing, some diverge or fail."""
+        cells = ("lstm", "stable_lstm", "orthogonal", "stable_lstm_provable")
+        study = replace(script.PAPER, cells=cells, seeds=range(3), epochs=60)
+        rows = []
+        for trial in study.trials():
+            solved = trial.cell == "lstm" or (trial.cell == "orthogonal" and trial.seed < 1)
+            failed = trial.cell == "stable_lstm" and trial.seed == 2
+            values = {name: getattr(trial, name) for name in (f.name for f in fields(trial))}
+            results = {
+                "trial_id": trial.id,
+                "status": "FAILED" if failed else "FINISHED",
+                "val_accuracy": 1.0 if solved else 0.2 + trial.seed / 10,
+                "best_val_accuracy": 1.0 if solved else 0.3,
+                "epochs_trained": 20.0 if solved else 60.0,
+                "epochs_to_solve": 20.0 if solved else np.nan,
+                "solved": solved,
+                "diverged": trial.cell == "stable_lstm" and trial.seed == 1,
+            }
+            rows.append({**values, **results})
+        return pd.DataFrame(rows)
+
+    def test_lengths(self, runs):
+        text = shown(terminal.length_table(aggregate.length_table(runs), ACCURACY))
+        assert max(map(len, text.splitlines())) <= 80
+        assert "lstm            stable_lstm" in text
+        assert "     500   1.000  1.000     3/3   0.250  0.300     0/2 " in text
+
+    def test_seeds(self, runs):
+        text = shown(terminal.seed_sensitivity(aggregate.seed_sensitivity(runs), ACCURACY))
+        assert max(map(len, text.splitlines())) <= 80
+        sections = [line for line in text.splitlines() if ", rate 0.01" in line]
+        assert len(sections) == 4
+        assert "     500     3/3  0.29-1.00  1.000  1.00-1.00  1.00-1.00      20" in text
+        assert "     500     1/3  0.01-0.91" in text
+        assert "0.20-0.30     >60  1 diverged,\n" in text
+        assert "1 failed\n" in text
+
+    def test_failures_are_named_with_their_reason(self, script):
+        trials = script.LAPTOP.trials()
+        reasons = {trial.id: "OutOfMemoryError: no\nmore" for trial in trials[1:4]}
+        assert shown(terminal.failures(trials, reasons)).splitlines() == [
+            "3 trials failed",
+            "  lstm, length 50, rate 0.01, seeds 1-3",
+            "    OutOfMemoryError: no more",
+        ]
+
+
+def shown(renderable: object) -> str:
+    console = Console(width=80, highlight=False, force_terminal=False, color_system=None)
+    with console.capture() as capture:
+        console.print(renderable)
+    return "\n".join(line.rstrip() for line in capture.get().splitlines())
