@@ -128,8 +128,8 @@ class PlainProgress:
 class Progress:
     """A live table on a terminal: what is done and left, and a row a running pack.
 
-    `accuracy` (the task's metric) is the median over the pack's seeds of their best validation
-    value so far.
+    `accuracy` (the task's metric) is the median over the pack's seeds of their last validation
+    value, and `best` the best of any so far.
     """
 
     def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:

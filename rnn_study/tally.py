@@ -31,8 +31,10 @@ class PackTally:
     """The last epoch that a member reported."""
     reached: dict[str, int] = field(default_factory=dict)
     """The last epoch of each member, by trial id."""
+    last: dict[str, float] = field(default_factory=dict)
+    """The last finite validation metric of each member, by trial id: what the tables will show."""
     best: dict[str, float] = field(default_factory=dict)
-    """The best validation metric so far of each member, by trial id."""
+    """The best one so far, likewise."""
     closed: dict[str, int] = field(default_factory=dict)
     """The epochs that each member trained that is through, by trial id."""
     solved: int = 0
@@ -49,8 +51,8 @@ class PackTally:
 
     @property
     def median(self) -> float:
-        """Median over the members of their best validation metric so far; NaN before any."""
-        return statistics.median(self.best.values()) if self.best else math.nan
+        """Median over the members of their last validation metric; NaN before any."""
+        return statistics.median(self.last.values()) if self.last else math.nan
 
     @property
     def top(self) -> float:
@@ -59,9 +61,10 @@ class PackTally:
 
     def see(self, trial: Trial, values: np.ndarray) -> None:
         """Takes notice of validation values of a member."""
-        known = [self.best[trial.id]] if trial.id in self.best else []
-        if finite := [*known, *values[np.isfinite(values)].tolist()]:
-            self.best[trial.id] = self.metric.best(finite)
+        if finite := values[np.isfinite(values)].tolist():
+            self.last[trial.id] = finite[-1]
+            known = [self.best[trial.id]] if trial.id in self.best else []
+            self.best[trial.id] = self.metric.best([*known, *finite])
 
     @property
     def open_cost(self) -> float:
@@ -131,7 +134,8 @@ class Tally:
             return  # trained before an interruption, recorded only now
         tally = self.of([trial])
         tally.closed[trial.id] = int(summary.get("epochs_trained", trial.epochs))
-        tally.see(trial, np.array([summary.get(tally.metric.columns[1], math.nan)]))
+        final, best = (summary.get(column, math.nan) for column in tally.metric.columns)
+        tally.see(trial, np.array([best, final]))
         tally.solved, tally.diverged = tally.solved + solved, tally.diverged + diverged
 
     def fail(self, trials: Sequence[Trial]) -> None:

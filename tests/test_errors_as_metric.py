@@ -185,7 +185,7 @@ class TestProgress:
         epochs = np.arange(1, 5)
         rows = zip(pack.trials, (0.02, 0.0048, 0.3), strict=True)
         fall = {
-            t.id: {"epoch": epochs, "val_loss": np.array([0.5, e, 0.9, np.nan])} for t, e in rows
+            t.id: {"epoch": epochs, "val_loss": np.array([0.5, e, 4 * e, np.nan])} for t, e in rows
         }
         progress.epochs(pack, fall)
 
@@ -196,7 +196,7 @@ class TestProgress:
             self.tell(plain)
             plain.close()
         text = (tmp_path / "log").read_text()
-        assert "epoch 4/60, median loss 2.0e-2, diverged 0; 0 of 3 trials done" in text
+        assert "epoch 4/60, median loss 8.0e-2, diverged 0; 0 of 3 trials done" in text
         assert "solved" not in text and "accuracy" not in text
 
     def test_table(self) -> None:
@@ -207,7 +207,7 @@ class TestProgress:
         live.close()
         *_, head, row = text.splitlines()
         assert head.split()[-3:] == ["loss", "best", "diverged"]
-        assert row.split() == ["lstm", "100", "0-2", "4/60", "2.0e-2", "4.8e-3", "0"]
+        assert row.split() == ["lstm", "100", "0-2", "4/60", "8.0e-2", "4.8e-3", "0"]
 
 
 def printed(renderable: object, console: Console | None = None) -> str:
