@@ -38,7 +38,7 @@ LONGEST_REASON = 5000
 
 @dataclass
 class _Child:
-    """The run of a trial that was started in this session."""
+    """The run of a trial that was started by this tracker."""
 
     run_id: str
     trial: Trial
@@ -130,7 +130,7 @@ class Tracker:
     def start(self, trials: Sequence[Trial]) -> None:
         """Creates or reopens one run per trial, RUNNING when this returns.
 
-        A trial that has ended, in this session or FINISHED in an earlier one, is left alone.
+        A trial that has ended, under this tracker or FINISHED before, is left alone.
         """
         runs, writer = self._check()
         for trial in trials:
@@ -161,7 +161,7 @@ class Tracker:
         (_, writer), child = self._check(), self._children[trial_id]
         if child.ended:
             return
-        # With what an earlier session trained, but did not store before it was killed.
+        # With what an earlier driver trained, but did not store before it was killed.
         made = list(points(history, child.trial.epochs, child.logged, ended=True).values())
         if not child.summarised:
             made.append(final_point(history, summary))
