@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 
 import pytest
 from commands import Storage, processes, wait_until
 
-LONGER = ("--epochs", "150", "--checkpoint-seconds", "0.2", "--hidden", "32", "--seeds", "3")
+LONGER = ("--epochs", "80", "--checkpoint-seconds", "0.2", "--hidden", "32", "--seeds", "3")
 """The smoke study, long enough to be caught in the middle."""
 
 
@@ -106,7 +107,7 @@ def test_a_pack_that_cannot_train_fails_alone_and_is_tried_again_next_time(stora
 
 
 def test_trained_trials_whose_record_is_lost_are_recorded_without_training(storage, undisturbed):
-    assert storage.run(*LONGER).returncode == 0
+    shutil.copytree(undisturbed.folder, storage.folder)
     trained = {path: path.stat().st_mtime_ns for path in storage.checkpoints()}
     (storage.folder / "mlflow.db").unlink()
     again = storage.run(*LONGER)
