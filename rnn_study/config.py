@@ -54,6 +54,8 @@ class Training:
     """Largest norm of a network's gradient; a larger gradient is scaled down to it."""
     batch_loss: Literal["mean", "sum"] = "mean"
     """A batch's loss is the mean over its sequences, or their sum as in the authors' code."""
+    dynamics_every: int = 0
+    """Epochs between two looks at a network's attractors; it also has one at its end. 0: none."""
 
     def __post_init__(self) -> None:
         for name in ("hidden", "epochs", "batch", "train_size", "val_size"):
@@ -62,6 +64,8 @@ class Training:
         self._set("decay", require_positive("decay", self.decay))
         self._set("clip", require_positive("clip", self.clip))
         require_member("batch_loss", self.batch_loss, ("mean", "sum"))
+        every = require_whole("dynamics_every", self.dynamics_every, 0)
+        self._set("dynamics_every", every)
         require(
             self.train_size % self.batch == 0,
             "batch",
@@ -280,6 +284,11 @@ def _epochs(name: str, values: Any) -> tuple[int, ...]:
     return tuple(require_whole(name, each, 1) for each in require_values(name, values, least=0))
 
 
+_ABSENT = {"dynamics_every": 0}
+"""Fields that came after the first ids were given, and the value that leaves those as they were."""
+
+
 def _digest(values: Mapping[str, Any]) -> str:
-    text = json.dumps(values, sort_keys=True, allow_nan=False)
+    present = {k: v for k, v in values.items() if k not in _ABSENT or v != _ABSENT[k]}
+    text = json.dumps(present, sort_keys=True, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

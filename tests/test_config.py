@@ -44,6 +44,7 @@ CHANGED = {
     "decay": 0.2,
     "clip": 0.5,
     "batch_loss": "sum",
+    "dynamics_every": 10,
 }
 """Another value for every field of a trial."""
 

@@ -75,8 +75,10 @@ def test_no_pickle_is_read_and_no_global_random_state_is_set():
         assert not {"pickle", "cloudpickle", "dill", "joblib", "random"} & set(imported(tree)), (
             parts
         )
+        calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+        safe = [c.func for c in calls if "allow_pickle=False" in map(ast.unparse, c.keywords)]
         for node in ast.walk(tree):
-            if isinstance(node, ast.Attribute) and node.attr in banned:
+            if isinstance(node, ast.Attribute) and node.attr in banned and node not in safe:
                 owner = ast.unparse(node.value)
                 assert owner not in ("torch", "np", "np.random", "torch.cuda"), (parts, owner)
 

@@ -47,7 +47,7 @@ class LSTM(Cell):
     ) -> Float[Tensor, "S B D"]:
         h, c = state.chunk(2, -1)
         bias = (weights["b_x"] + weights["b_h"])[:, None]
-        gates = x @ weights["w_x"] + h @ weights["w_h"] + bias
+        gates = torch.baddbmm(x @ weights["w_x"] + bias, h, weights["w_h"])
         i, f, o, g = gates.chunk(4, -1)
         c = f.sigmoid() * c + i.sigmoid() * g.tanh()
         return torch.cat((o.sigmoid() * c.tanh(), c), -1)

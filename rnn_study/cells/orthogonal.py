@@ -42,7 +42,7 @@ class Orthogonal(Cell):
     def step(
         self, weights: Weights, x: Float[Tensor, "S B I"], state: Float[Tensor, "S B D"]
     ) -> Float[Tensor, "S B D"]:
-        z = x @ weights["w_x"] + state @ weights["w_h"]
+        z = torch.baddbmm(x @ weights["w_x"], state, weights["w_h"])
         return z.sign() * (z.abs() + weights["b"][:, None]).relu()
 
     def scan(

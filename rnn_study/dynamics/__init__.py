@@ -7,6 +7,7 @@ from rnn_study.dynamics.contraction import entropy_bound, expansion
 from rnn_study.dynamics.fixed_points import FixedPoints, fixed_points
 from rnn_study.dynamics.lyapunov import lyapunov_spectrum
 from rnn_study.dynamics.orbits import advance, orbit, orbit_diagram
+from rnn_study.dynamics.portrait import Portrait, portraits
 from rnn_study.dynamics.smoothness import Smoothness, smoothness
 from rnn_study.dynamics.step import (
     Read,
@@ -24,6 +25,7 @@ __all__ = [
     "Classification",
     "FixedPoints",
     "Kind",
+    "Portrait",
     "Read",
     "Smoothness",
     "Step",
@@ -41,6 +43,7 @@ __all__ = [
     "lyapunov_spectrum",
     "orbit",
     "orbit_diagram",
+    "portraits",
     "read_out",
     "smoothness",
     "whole",

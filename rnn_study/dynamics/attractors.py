@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from rnn_study.dynamics.classify import Classification, Kind, classify
-from rnn_study.dynamics.lyapunov import lyapunov_spectrum
-from rnn_study.dynamics.orbits import advance, orbit_diagram
-from rnn_study.dynamics.step import Step
+from rnn_study.dynamics.lyapunov import spread
+from rnn_study.dynamics.orbits import advance
+from rnn_study.dynamics.step import Read, Step, whole
 
 
 @dataclass(frozen=True)
@@ -22,8 +24,8 @@ class Attractors:
     """The attractor that a start reached, from 0 in the order of first arrival; -1: diverged."""
     classes: Classification
     """The kind of each start's orbit, (S, B, P)."""
-    orbits: Float[Tensor, "S B P T D"]
-    """The states visited after the transient."""
+    orbits: Float[Tensor, "S B P T O"]
+    """What was read of the states visited after the transient."""
 
     @property
     def count(self) -> Int[Tensor, "S B"]:
@@ -48,12 +50,13 @@ class Attractors:
         return self.classes[s.to(first.device), b.to(first.device), first]
 
 
+@torch.no_grad()
 def attractors(
     step: Step,
     starts: Float[Tensor, "S B P D"],
     transient: int = 1000,
     steps: int = 400,
-    k: int = 1,
+    read: Read = whole,
     tolerance: float = 0.02,
     nearness: float = 1e-4,
 ) -> Attractors:
@@ -62,14 +65,23 @@ def attractors(
     The shares of the starts estimate the basins of attraction, weighted as the starts were drawn.
     Two orbits lie on the same attractor if their kind and period are equal and they visit the same
     places: fixed points and cycles to `nearness`, relative to the size of their states; others if
-    they pass one another about as closely as themselves. The `k` exponents are means over the
-    `steps` that are kept; `tolerance` is that of `classify`.
+    they pass one another about as closely as themselves. Orbits are compared by what `read` sees,
+    which has to tell states apart; of many dimensions a few will do. The largest exponent is a mean
+    over the `steps` that are kept, from two neighbouring orbits (Benettin, Galgani and Strelcyn,
+    Physical Review A 14, 1976); `tolerance` is that of `classify`.
     """
-    flat = advance(step, starts.flatten(1, 2), transient)
+    lead = min(transient, steps // 4)  # until neighbours have found the direction they part in
     seats = starts.shape[1:3]
-    visited = orbit_diagram(step, flat.unflatten(1, seats), 0, steps)
-    exponents = lyapunov_spectrum(step, flat, steps, k, transient=steps // 4)
-    classes = classify(visited, exponents.unflatten(1, seats), tolerance)
+    state = advance(step, starts.flatten(1, 2), transient - lead)
+    seen, total = [], state.new_zeros(state.shape[:2])
+    for t, (state, stretch) in enumerate(islice(_neighbours(step, state), lead + steps)):
+        if t >= lead:
+            seen.append(read(state))
+            total += stretch.log()
+    visited = torch.stack(seen, 2).unflatten(1, seats)
+    visited = visited.where(visited.isfinite(), torch.nan)
+    exponents = (total / steps).unflatten(1, seats)[..., None]
+    classes = classify(visited, exponents, tolerance)
     label = torch.full(starts.shape[:3], -1, dtype=torch.long)
     for s in range(starts.shape[0]):
         for b in range(starts.shape[1]):
@@ -77,8 +89,29 @@ def attractors(
     return Attractors(label.to(starts.device), classes, visited)
 
 
+def _neighbours(
+    step: Step, state: Float[Tensor, "S BP D"]
+) -> Iterator[tuple[Float[Tensor, "S BP D"], Float[Tensor, "S BP"]]]:
+    """Without end: the next state, and how far the step moved a near neighbour away or closer.
+
+    The neighbour is put back to its distance after every step. Two states in one batch cost less
+    than a derivative. A step that moves it closer than rounding tells counts as doing so by that.
+    """
+    eps = torch.finfo(state.dtype).eps ** 0.5
+    direction = spread(state.shape[-1], 1, state)[:, 0].expand_as(state)
+    while True:
+        distance = eps * (1 + state.abs().amax(-1, keepdim=True))
+        pairs = torch.stack((state, state + distance * direction), 2)
+        moved, beside = step(pairs.flatten(1, 2)).unflatten(1, (-1, 2)).unbind(2)
+        apart = (beside - moved) / distance
+        stretch = apart.norm(dim=-1, keepdim=True)
+        direction = torch.where(stretch > 0, apart / stretch, direction)
+        state = moved
+        yield state, stretch.squeeze(-1).clamp_min(eps)
+
+
 def _labels(
-    orbits: Float[Tensor, "P T D"], classes: Classification, nearness: float
+    orbits: Float[Tensor, "P T O"], classes: Classification, nearness: float
 ) -> Int[Tensor, "P"]:
     """Each orbit against the first orbit of every attractor found so far."""
     label = torch.full((len(orbits),), -1, dtype=torch.long)
@@ -99,7 +132,7 @@ def _labels(
 
 
 def _same(
-    one: Float[Tensor, "T D"], others: Float[Tensor, "Q T D"], period: int, nearness: float
+    one: Float[Tensor, "T O"], others: Float[Tensor, "Q T O"], period: int, nearness: float
 ) -> Bool[Tensor, "Q"]:
     """Whether the others visit the places of `one`."""
     if period:
@@ -111,7 +144,7 @@ def _same(
     return torch.cdist(others, one[None]).amin(-1).median(-1).values <= 3 * gaps.quantile(0.9)
 
 
-def _drift(orbits: Float[Tensor, "Q T D"], period: int) -> Float[Tensor, "Q"]:
+def _drift(orbits: Float[Tensor, "Q T O"], period: int) -> Float[Tensor, "Q"]:
     """How far the last period has moved."""
     last = orbits[:, -period:] - orbits[:, -2 * period : -period]
     return last.norm(dim=-1).amax(-1)

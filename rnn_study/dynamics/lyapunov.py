@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import islice
+
 import torch
+import torch.autograd.forward_ad as forward
 from jaxtyping import Float
 from torch import Tensor
 from torch.func import jvp, vmap
@@ -15,6 +19,11 @@ def evolve(
     step: Step, state: Float[Tensor, "S B D"], deviations: Float[Tensor, "S B D K"]
 ) -> tuple[Float[Tensor, "S B D"], Float[Tensor, "S B D K"]]:
     """The next state, and K deviations multiplied by the Jacobian there, which is never formed."""
+    if deviations.shape[-1] == 1:  # without what the batching of several costs
+        with forward.dual_level():
+            both = forward.unpack_dual(step(forward.make_dual(state, deviations[..., 0])))
+        still = torch.zeros_like(state) if both.tangent is None else both.tangent
+        return both.primal, still[..., None]
     several = vmap(lambda deviation: push(step, state, deviation), 3, (None, 3))  # type: ignore
     moved, pushed = several(deviations)
     return moved, pushed
@@ -38,22 +47,34 @@ def lyapunov_spectrum(
     deviations onto fewer than k directions; NaN where the orbit diverges. Raises ValueError unless
     1 <= k <= D.
     """
-    members, batch, size = state.shape
+    size = state.shape[-1]
     if not 1 <= k <= size:
         raise ValueError(f"k: {k} is not allowed; use 1 to {size}, the size of the state")
     lead = transient // 2
     state = advance(step, state, transient - lead)
-    deviations = spread(size, k, state).expand(members, batch, size, k)
-    total = state.new_zeros(members, batch, k)
     finite = state.isfinite().all(-1, keepdim=True)
-    for t in range(lead + steps):
-        state, deviations = evolve(step, state, deviations)
-        deviations, stretch = _orthonormal(deviations)
+    total = state.new_zeros(*state.shape[:2], k)
+    for t, (state, stretch) in enumerate(islice(stretches(step, state, k), lead + steps)):
         finite &= state.isfinite().all(-1, keepdim=True)
         if t >= lead:
             total += stretch.log()
     means = (total / steps).where(finite, torch.nan)
     return means.sort(-1, descending=True).values
+
+
+def stretches(
+    step: Step, state: Float[Tensor, "S B D"], k: int
+) -> Iterator[tuple[Float[Tensor, "S B D"], Float[Tensor, "S B K"]]]:
+    """Without end: the next state, and how far that step stretched each of K orthonormal deviations.
+
+    The mean logarithm of the stretches tends to the K largest exponents.
+    """
+    members, batch, size = state.shape
+    deviations = spread(size, k, state).expand(members, batch, size, k)
+    while True:
+        state, deviations = evolve(step, state, deviations)
+        deviations, stretch = _orthonormal(deviations)
+        yield state, stretch
 
 
 def _orthonormal(

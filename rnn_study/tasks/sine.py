@@ -32,6 +32,7 @@ class Sine(Task):
     inputs = 1
     outputs = 1
     every_step = True
+    transient = 1200
     metric = Metric(
         name="loss",
         title="mean square error",
@@ -51,6 +52,10 @@ class Sine(Task):
 
     def encode(self, inputs: Tensor) -> Float[Tensor, "*batch I"]:
         return inputs[..., None]
+
+    def probes(self) -> dict[str, np.ndarray]:
+        """Ten frequencies, evenly over the band; the paper's figure shows the second, 0.218."""
+        return {f"{w:.3f}": np.array([w]) for w in np.linspace(*self.band, 10)}
 
     def loss(
         self, outputs: Float[Tensor, "S B T O"], targets: Float[Tensor, "S B T"]

@@ -48,6 +48,10 @@ class Symbol(Task):
     def encode(self, inputs: Tensor) -> Float[Tensor, "*batch I"]:
         return one_hot(inputs, self.inputs)
 
+    def probes(self) -> dict[str, np.ndarray]:
+        """Each symbol for ever."""
+        return dict(zip(self.symbols, np.eye(self.inputs), strict=True))
+
     def loss(
         self, outputs: Float[Tensor, "S B O"], targets: Integer[Tensor, "S B"]
     ) -> Float[Tensor, "S B"]:

@@ -40,6 +40,8 @@ class Task(ABC):
     """O, outputs of the read-out."""
     every_step: bool = False
     """Whether the read-out is at every step, or at the last alone."""
+    transient: int = 400
+    """Steps under a constant input before orbits are taken to lie on an attractor."""
     metric: Metric
     """The metric that networks are compared by: the loss, or one of `scores`."""
 
@@ -50,6 +52,10 @@ class Task(ABC):
     @abstractmethod
     def encode(self, inputs: Tensor) -> Float[Tensor, "*batch I"]:
         """Stored inputs as input channels."""
+
+    @abstractmethod
+    def probes(self) -> dict[str, np.ndarray]:
+        """Constant inputs under which attractors are watched, by name: input channels, (I,) each."""
 
     @abstractmethod
     def loss(self, outputs: Float[Tensor, "S B *T O"], targets: Tensor) -> Float[Tensor, "S B"]:

@@ -1,9 +1,10 @@
 """Training of packs: many small networks as one stacked computation."""
 
+from rnn_study.training.album import Album
 from rnn_study.training.checkpoint import Checkpoint, Checkpoints
 from rnn_study.training.loop import Epoch, Status, train
 from rnn_study.training.members import History
 from rnn_study.training.network import Network
 from rnn_study.training.summary import summary
 
-__all__ = ["Checkpoint", "Checkpoints", "Epoch", "History", "Network", "Status", "summary", "train"]
+__all__ = ["Album", "Checkpoint", "Checkpoints", "Epoch", "History", "Network", "Status", "summary", "train"]

@@ -89,7 +89,7 @@ class Checkpoints:
         # the JSON files first ("epoch-1.json" < "epoch-1.safetensors"): a checkpoint that has its
         # JSON has its tensors; and what a crash left half-written goes as well
         for path in sorted(folder.iterdir()):
-            if path.stem not in kept:
+            if path.is_file() and path.stem not in kept:
                 path.unlink()
 
     def load(self, trial: Trial) -> Checkpoint | None:
@@ -100,6 +100,10 @@ class Checkpoints:
             except (OSError, ValueError, KeyError) as error:
                 _log.warning("checkpoint %s is damaged (%s); trying the one before", path, error)
         return None
+
+    def portraits(self, trial: Trial) -> Path:
+        """The folder of the portraits of a trial."""
+        return self.folder / trial.id / "portraits"
 
     def _newest_first(self, trial: Trial) -> list[Path]:
         return sorted((self.folder / trial.id).glob("epoch-*.json"), reverse=True)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -13,9 +13,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from rnn_study.config import Pack, Trial
+from rnn_study.dynamics import Portrait
+from rnn_study.training import album
 from rnn_study.training.adam import clip_
 from rnn_study.training.checkpoint import Checkpoints
 from rnn_study.training.members import Members
+from rnn_study.training.watch import SECONDS, Watch
 
 Status = Literal["training", "solved", "unsolved", "diverged"]
 """`unsolved`: trained to its last epoch without solving the task."""
@@ -31,8 +34,11 @@ class Epoch:
     metrics: dict[str, np.ndarray]
     """`train_loss`, `val_loss`, and both of each of the task's scores (`val_accuracy`),
     `gradient_norm` (mean over the batches, before clipping), `learning_rate`, and `seconds` (a
-    member's share of the wall time); float64, NaN where a member diverged."""
+    member's share of the wall time); float64, NaN where a member diverged. Of trials with
+    `dynamics_every`, what `Watch` says of their attractors; NaN in the epochs between."""
     status: tuple[Status, ...]
+    portraits: Mapping[str, Portrait] = field(default_factory=dict)
+    """The attractors of the members that were looked at after this epoch, by trial id."""
 
     @property
     def accuracy(self) -> np.ndarray:
@@ -51,7 +57,8 @@ def train(
     Yields an `Epoch` after every epoch. A member that solved its task, diverged or reached its last
     epoch leaves after the epoch that says so, and the rest go on smaller. With `checkpoints`,
     members start where they were, finished ones are left out, and states are saved every
-    `checkpoint_seconds` and when a member leaves, before the epoch is yielded.
+    `checkpoint_seconds` and when a member leaves, before the epoch is yielded; portraits are kept
+    beside them.
 
     On a CPU it sets this process to one thread and to flushing subnormal numbers to zero.
     """
@@ -63,14 +70,16 @@ def train(
     saved = time.monotonic()
     while members:
         metrics = _train_epoch(members)
-        members.record(metrics)
+        members.epochs = members.epochs + 1
         status = _status(members, metrics)
         leaving = np.array([s != "training" for s in status])
+        portraits = _watch(members, metrics, leaving, checkpoints)
+        members.record(metrics)
         if checkpoints is not None:
             due = time.monotonic() - saved >= checkpoint_seconds
             members.save(checkpoints, status, leaving | due)
             saved = time.monotonic() if due else saved
-        yield Epoch(members.trials, members.epochs, metrics, status)
+        yield Epoch(members.trials, members.epochs, metrics, status, portraits)
         if leaving.any():
             members.keep(~leaving)
 
@@ -112,6 +121,37 @@ def _train_epoch(members: Members) -> dict[str, np.ndarray]:
         "learning_rate": rates,
         "seconds": np.full(len(members), (time.perf_counter() - began) / len(members)),
     }
+
+
+def _watch(
+    members: Members,
+    metrics: dict[str, np.ndarray],
+    leaving: np.ndarray,
+    checkpoints: Checkpoints | None,
+) -> dict[str, Portrait]:
+    """Looks at the members that are due, and adds what it sees to `metrics`, (S,) each."""
+    every = members.trials[0].dynamics_every
+    if not every:
+        return {}
+    watch = Watch(members.network, members.flat.device)
+    metrics |= watch.empty(len(members))
+    due = np.flatnonzero((members.epochs % every == 0) | leaving)
+    if not len(due):
+        return {}
+    began = time.perf_counter()
+    trials = [members.trials[s] for s in due]
+    flat = members.flat[torch.from_numpy(due).to(members.flat.device)]
+    found, columns = watch.look(trials, flat)
+    for name, values in columns.items():
+        metrics[name][due] = values
+    if checkpoints is not None:
+        networks = [members.network.named(row) for row in flat.cpu()]
+        for s, portrait, network in zip(due, found, networks, strict=True):
+            album.keep(
+                checkpoints.portraits(members.trials[s]), int(members.epochs[s]), portrait, network
+            )
+    metrics[SECONDS][due] = (time.perf_counter() - began) / len(due)
+    return {trial.id: portrait for trial, portrait in zip(trials, found, strict=True)}
 
 
 @torch.no_grad()

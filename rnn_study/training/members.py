@@ -75,8 +75,7 @@ class Members:
         )
 
     def record(self, metrics: dict[str, np.ndarray]) -> None:
-        """Counts an epoch and appends its metrics, (S,) each, to the histories."""
-        self.epochs = self.epochs + 1
+        """Appends the metrics of the epoch that is counted, (S,) each, to the histories."""
         rows = {"epoch": self.epochs, **metrics}
         self.histories = [
             {
