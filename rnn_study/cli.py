@@ -12,6 +12,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pandas as pd
 import torch
 from rich.console import Console
 
@@ -20,6 +21,7 @@ from rnn_study.arguments import Preset, Request, parse
 from rnn_study.errors import InvalidInput, require
 from rnn_study.execution import Execution
 from rnn_study.progress import observer, say
+from rnn_study.tasks import TASKS
 
 if TYPE_CHECKING:
     from rnn_study.scheduling import Report
@@ -82,6 +84,7 @@ def _show(request: Request, outcome: Report) -> None:
     study, execution = request.study, request.execution
     folder = execution.results(study)
     report.write(outcome.runs, outcome.histories, folder)
+    attractors = _write_attractors(request, outcome) if study.dynamics_every else None
     metric = aggregate.metric_of(outcome.runs)
     console = _console()
     console.print()
@@ -89,6 +92,10 @@ def _show(request: Request, outcome: Report) -> None:
     console.print()
     console.print(terminal.seed_sensitivity(aggregate.seed_sensitivity(outcome.runs), metric))
     console.print()
+    if attractors is not None:
+        shown = TASKS[study.task].shown[0]
+        console.print(terminal.attractors(attractors, shown))
+        console.print()
     if outcome.failures:
         console.print(terminal.failures(study.trials(), outcome.failures))
         console.print()
@@ -96,6 +103,20 @@ def _show(request: Request, outcome: Report) -> None:
     console.print(f"Tables and figures: {folder}", soft_wrap=True)
     page = tracking.experiment_page(execution.resolved_tracking_uri, study.name)
     console.print(f"Every run, in MLflow:\n{mlflow_command(execution, page)}", soft_wrap=True)
+
+
+def _write_attractors(request: Request, outcome: Report) -> pd.DataFrame:
+    """The table, the list of bifurcations and the figures; the table."""
+    from rnn_study import attractor_report, tracking
+
+    uri = request.execution.resolved_tracking_uri
+    return attractor_report.write(
+        outcome.runs,
+        outcome.histories,
+        tracking.read_bifurcations(uri, outcome.runs),
+        lambda run_id: tracking.read_album(uri, run_id),
+        request.execution.results(request.study),
+    )
 
 
 def mlflow_command(execution: Execution, page: str) -> str:

@@ -41,21 +41,26 @@ def orbit_diagram(
     return _plain(ax)
 
 
-def orbit_diagram_3d(epochs: np.ndarray, visited: np.ndarray, ax: Any) -> PathCollection:
+def orbit_diagram_3d(
+    epochs: np.ndarray, visited: np.ndarray, ax: Any, zoom: float = 1.0
+) -> PathCollection:
     """Axes epoch, y_t and y_t - y_(t-1), coloured by epoch: the paper's Figures 4, 7 and 8.
 
-    `visited` is (E, T), and `ax` an axes with `projection="3d"`. Returns what a colour bar needs.
+    `visited` is (E, T) or (E, P, T), and `ax` an axes with `projection="3d"`, beyond whose limits
+    nothing is drawn. Returns what a colour bar needs.
     """
-    at = np.repeat(epochs, visited.shape[1] - 1)
-    points = (at, visited[:, 1:].ravel(), np.diff(visited, axis=1).ravel())
+    value, change = visited[..., 1:], np.diff(visited, axis=-1)
+    at = np.repeat(epochs, value[0].size)
     look: dict[str, Any] = {"s": 1.2, "linewidths": 0, "cmap": EPOCHS, "rasterized": True}
-    drawn: PathCollection = ax.scatter(*points, c=at, depthshade=False, **look)
+    drawn: PathCollection = ax.scatter(
+        at, value.ravel(), change.ravel(), c=at, depthshade=False, axlim_clip=True, **look
+    )
     for name, axis in (("epoch", ax.xaxis), ("$y_t$", ax.yaxis), ("$y_t - y_{t-1}$", ax.zaxis)):
         axis.set_label_text(name, fontsize=TEXT)
         axis.set_major_locator(MaxNLocator(4))
         axis.set_pane_color((1, 1, 1, 1))
         axis.set_tick_params(labelsize=SMALL)
-    ax.set_box_aspect((1.9, 1, 1), zoom=1.05)
+    ax.set_box_aspect((1.9, 1, 1), zoom=zoom)
     ax.xaxis.labelpad = 8
     return drawn
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -69,9 +71,8 @@ def write(
         "seed_sensitivity.tex": _latex(_by_condition(seeds, metric), note["seed_sensitivity"]),
         "runs.csv": _csv(runs),
     }
-    paths = [_replace(folder / name, _text_writer(text)) for name, text in texts.items()]
-    # not the user's own defaults, which differ between machines
-    with matplotlib.style.context("default"), matplotlib.rc_context({"pdf.fonttype": 42}):
+    paths = [write_text(folder / name, text) for name, text in texts.items()]
+    with own_style():
         series = seeds.reset_index("length").index.nunique()  # each has an entry in the legend
         by_length = Figure(figsize=(6.5, 3.3 + 0.1 * series), layout="constrained")
         figures.metric_by_length(runs, by_length.subplots())
@@ -80,9 +81,33 @@ def write(
             "training_histories": figures.training_histories(histories, runs),
         }
         for name, figure in drawn.items():
-            paths.append(_replace(folder / f"{name}.png", _png_writer(figure)))
-            paths.append(_replace(folder / f"{name}.pdf", _pdf_writer(figure)))
+            paths += write_figure(folder / name, figure)
     return paths
+
+
+@contextmanager
+def own_style() -> Iterator[None]:
+    """Matplotlib's defaults, not the user's own, which differ between machines."""
+    with matplotlib.style.context("default"), matplotlib.rc_context({"pdf.fonttype": 42}):
+        yield
+
+
+def write_text(path: Path, text: str) -> Path:
+    """Writes a text file, whole or not at all."""
+    return _replace(path, lambda draft: draft.write_text(text, encoding="utf-8", newline="\n"))
+
+
+def write_figure(path: Path, figure: Figure) -> list[Path]:
+    """Writes `path`.png and `path`.pdf; equal figures are equal files."""
+    return [
+        _replace(path.with_name(f"{path.name}.{kind}"), partial(_save, figure, kind))
+        for kind in ("png", "pdf")
+    ]
+
+
+def _save(figure: Figure, kind: str, path: Path) -> None:
+    date = {"CreationDate": None} if kind == "pdf" else None
+    figure.savefig(path, format=kind, dpi=200, metadata=date)
 
 
 def _replace(path: Path, write_to: Callable[[Path], object]) -> Path:
@@ -94,19 +119,6 @@ def _replace(path: Path, write_to: Callable[[Path], object]) -> Path:
     finally:
         draft.unlink(missing_ok=True)
     return path
-
-
-def _text_writer(text: str) -> Callable[[Path], object]:
-    return lambda path: path.write_text(text, encoding="utf-8", newline="\n")
-
-
-def _png_writer(figure: Figure) -> Callable[[Path], object]:
-    return lambda path: figure.savefig(path, format="png", dpi=200)
-
-
-def _pdf_writer(figure: Figure) -> Callable[[Path], object]:
-    # without a date: equal figures are equal files
-    return lambda path: figure.savefig(path, format="pdf", metadata={"CreationDate": None})
 
 
 def _numbers(table: pd.DataFrame) -> pd.DataFrame:

@@ -93,6 +93,25 @@ def length_table(table: pd.DataFrame, metric: Metric) -> Group:
     return Group(title, *blocks)
 
 
+def attractors(table: pd.DataFrame, probe: str) -> Group:
+    """`attractor_report.attractor_table`, a row a condition, under the input `probe`."""
+    shown = _table("cell", "length", "one fixed point", "oscillation born", "at the end")
+    for key, row in zip(table.index, table.to_dict("records"), strict=True):
+        place = dict(zip(table.index.names, key, strict=True))
+        counts = (
+            f"{row[name]}/{row['seeds']}  {row[f'{name}_low']:.2f}-{row[f'{name}_high']:.2f}"
+            for name in ("single", "neimark_sacker")
+        )
+        end = f"{row['final']} {row['final_count']}/{row['seeds']}"
+        shown.add_row(place["cell"], str(place["length"]), *counts, end)
+    note = (
+        "  one fixed point: seeds with no other attractor, whatever the input and epoch;\n"
+        "  with the exact 95% interval of their share. Born: by a Neimark-Sacker\n"
+        f"  bifurcation, under the input {probe}; as is the attractor at the end."
+    )
+    return Group(_title("Attractors over the seeds"), _indented(shown), Text(note, style="dim"))
+
+
 def seed_sensitivity(table: pd.DataFrame, metric: Metric) -> Group:
     """`aggregate.seed_sensitivity`: a section a cell and learning rate, a row a length."""
     sections: dict[str, Table] = {}

@@ -63,18 +63,18 @@ def attractors(
     """The distinct attractors that the starts reach under `step`.
 
     The shares of the starts estimate the basins of attraction, weighted as the starts were drawn.
-    Two orbits lie on the same attractor if their kind and period are equal and they visit the same
-    places: fixed points and cycles to `nearness`, relative to the size of their states; others if
-    they pass one another about as closely as themselves. Orbits are compared by what `read` sees,
-    which has to tell states apart; of many dimensions a few will do. The largest exponent is a mean
-    over the `steps` that are kept, from two neighbouring orbits (Benettin, Galgani and Strelcyn,
-    Physical Review A 14, 1976); `tolerance` is that of `classify`.
+    Two orbits lie on the same attractor if their periods are equal and they visit the same places:
+    fixed points and cycles to `nearness`, relative to the size of their states; those without a
+    period if they pass one another about as closely as themselves. Orbits are compared by what
+    `read` sees, which has to tell states apart; of many dimensions a few will do. The largest
+    exponent is a mean over the `steps` that are kept, from two neighbouring orbits (Benettin,
+    Galgani and Strelcyn, Physical Review A 14, 1976); `tolerance` is that of `classify`.
     """
     lead = min(transient, steps // 4)  # until neighbours have found the direction they part in
     seats = starts.shape[1:3]
-    state = advance(step, starts.flatten(1, 2), transient - lead)
-    seen, total = [], state.new_zeros(state.shape[:2])
-    for t, (state, stretch) in enumerate(islice(_neighbours(step, state), lead + steps)):
+    begun = advance(step, starts.flatten(1, 2), transient - lead)
+    seen, total = [], begun.new_zeros(begun.shape[:2])
+    for t, (state, stretch) in enumerate(islice(_neighbours(step, begun), lead + steps)):
         if t >= lead:
             seen.append(read(state))
             total += stretch.log()
@@ -115,13 +115,12 @@ def _labels(
 ) -> Int[Tensor, "P"]:
     """Each orbit against the first orbit of every attractor found so far."""
     label = torch.full((len(orbits),), -1, dtype=torch.long)
-    alike = torch.stack((classes.kind, classes.period), 1)
     left = classes.kind != Kind.DIVERGED
     count = 0
     while left.any():
         first = int(left.nonzero()[0, 0])
-        kin = left & (alike == alike[first]).all(1)
         period = int(classes.period[first])
+        kin = left & (classes.period == period)
         same = torch.zeros_like(left)
         same[kin] = _same(orbits[first], orbits[kin], period, nearness)
         same[first] = True

@@ -51,10 +51,10 @@ def lyapunov_spectrum(
     if not 1 <= k <= size:
         raise ValueError(f"k: {k} is not allowed; use 1 to {size}, the size of the state")
     lead = transient // 2
-    state = advance(step, state, transient - lead)
-    finite = state.isfinite().all(-1, keepdim=True)
-    total = state.new_zeros(*state.shape[:2], k)
-    for t, (state, stretch) in enumerate(islice(stretches(step, state, k), lead + steps)):
+    begun = advance(step, state, transient - lead)
+    finite = begun.isfinite().all(-1, keepdim=True)
+    total = begun.new_zeros(*begun.shape[:2], k)
+    for t, (state, stretch) in enumerate(islice(stretches(step, begun, k), lead + steps)):
         finite &= state.isfinite().all(-1, keepdim=True)
         if t >= lead:
             total += stretch.log()
@@ -65,7 +65,7 @@ def lyapunov_spectrum(
 def stretches(
     step: Step, state: Float[Tensor, "S B D"], k: int
 ) -> Iterator[tuple[Float[Tensor, "S B D"], Float[Tensor, "S B K"]]]:
-    """Without end: the next state, and how far that step stretched each of K orthonormal deviations.
+    """Without end: the next state, and how far the step stretched each of K orthonormal deviations.
 
     The mean logarithm of the stretches tends to the K largest exponents.
     """

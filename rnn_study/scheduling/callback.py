@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import ray
 from ray import tune
 from ray.tune.experiment import Trial as TuneTrial
 
+from rnn_study import portraits
 from rnn_study.config import Pack, Trial
 from rnn_study.progress import Observer
 from rnn_study.scheduling.interruption import Interrupted, Signals
@@ -90,8 +92,13 @@ class Listener(tune.Callback):
                 "say so; every node must see the storage folder"
             )
         numbers = summary(state.history, state.status, TASKS[trial.task].metric)
+        attach = None
+        if trial.dynamics_every:
+            attach = partial(
+                portraits.write, trial, self._checkpoints.portraits(trial), state.epoch
+            )
         with stop_without_mlflow():
-            self._tracker.finish(trial.id, state.history, numbers)
+            self._tracker.finish(trial.id, state.history, numbers, attach)
         self._observer.finished(trial, numbers)
 
     def on_trial_complete(

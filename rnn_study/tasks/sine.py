@@ -32,6 +32,8 @@ class Sine(Task):
     inputs = 1
     outputs = 1
     every_step = True
+    answers = ("y",)
+    shown = ("0.218",)
     transient = 1200
     metric = Metric(
         name="loss",

@@ -26,6 +26,8 @@ class Symbol(Task):
     min_length = second[1] + 1
     inputs = len(symbols)
     outputs = 4
+    answers = ("pp", "pq", "qp", "qq")
+    shown = ("p", "q")
     metric = Metric(
         name="accuracy",
         title="accuracy",

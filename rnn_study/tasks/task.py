@@ -40,6 +40,10 @@ class Task(ABC):
     """O, outputs of the read-out."""
     every_step: bool = False
     """Whether the read-out is at every step, or at the last alone."""
+    answers: tuple[str, ...]
+    """The names of the outputs."""
+    shown: tuple[str, ...]
+    """Those of the `probes` that figures show; bifurcations are followed under the first."""
     transient: int = 400
     """Steps under a constant input before orbits are taken to lie on an attractor."""
     metric: Metric
@@ -55,7 +59,7 @@ class Task(ABC):
 
     @abstractmethod
     def probes(self) -> dict[str, np.ndarray]:
-        """Constant inputs under which attractors are watched, by name: input channels, (I,) each."""
+        """Constant inputs under which attractors are watched, by name; (I,) each."""
 
     @abstractmethod
     def loss(self, outputs: Float[Tensor, "S B *T O"], targets: Tensor) -> Float[Tensor, "S B"]:

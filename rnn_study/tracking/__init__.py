@@ -6,14 +6,26 @@ id (its children). This package alone imports mlflow, and never its fluent inter
 
 import rnn_study.tracking.environment  # noqa: F401  (first: it decides how mlflow is imported)
 from rnn_study.tracking.patience import TrackingError
-from rnn_study.tracking.reader import experiment_page, finished_trials, read_histories, read_runs
+from rnn_study.tracking.reader import (
+    experiment_page,
+    finished_trials,
+    read_album,
+    read_bifurcations,
+    read_histories,
+    read_runs,
+)
+from rnn_study.tracking.store import ALBUM, BIFURCATIONS
 from rnn_study.tracking.tracker import Tracker
 
 __all__ = [
+    "ALBUM",
+    "BIFURCATIONS",
     "Tracker",
     "TrackingError",
     "experiment_page",
     "finished_trials",
+    "read_album",
+    "read_bifurcations",
     "read_histories",
     "read_runs",
 ]

@@ -12,12 +12,14 @@ from mlflow.entities import Metric
 History = Mapping[str, np.ndarray]
 """`epoch` (1-based, increasing) and metrics by name, all 1-D and of one length."""
 
-NO_SERIES = ("epoch", "seconds")
+NO_SERIES = ("epoch", "seconds", "dynamics_seconds")
 """What of a history MLflow does not get epoch by epoch."""
 CLOCK = "learning_rate"
 """The metric that is finite in every epoch: its steps are the epochs that are stored."""
 MOST_POINTS = 200
-"""Points that a metric has at most."""
+"""Points that a metric of every epoch has at most."""
+RARE = "dynamics/"
+"""How metrics begin that few epochs have, and that are all stored."""
 BATCH = 1000 - 10
 """Metrics in one call; MLflow takes 1000 metrics, params and tags together."""
 
@@ -30,12 +32,15 @@ def points(
 ) -> dict[int, Point]:
     """The points of a history that are to be stored, by epoch, but for those that are `stored`.
 
-    Of a trial with at most `limit` epochs every k-th is kept, and its last, which is `limit` or,
-    if it `ended`, the last of the history.
+    Of a trial with at most `limit` epochs every k-th is kept, those that have what few epochs have,
+    and its last, which is `limit` or, if it `ended`, the last of the history.
     """
     epochs = np.asarray(history["epoch"])
     stride = math.ceil(limit / (MOST_POINTS - 1))
     keep = (epochs % stride == 0) | (epochs == limit)
+    for name in history:
+        if name.startswith(RARE):
+            keep |= np.isfinite(history[name])
     if ended:
         keep[-1:] = True
     indices = np.flatnonzero(keep)

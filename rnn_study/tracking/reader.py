@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import MISSING, fields
 from pathlib import Path
@@ -24,6 +24,8 @@ from rnn_study.tasks import TASKS
 from rnn_study.tracking.environment import settings
 from rnn_study.tracking.patience import logger
 from rnn_study.tracking.store import (
+    ALBUM,
+    BIFURCATIONS,
     FAILURE,
     HISTORY,
     SUMMARY,
@@ -35,6 +37,7 @@ from rnn_study.tracking.store import (
     search,
     shown,
 )
+from rnn_study.training import Album
 
 RETRIES = 3
 """How often MLflow asks a server again that does not answer."""
@@ -106,23 +109,30 @@ def read_histories(uri: str, runs: pd.DataFrame) -> dict[str, pd.DataFrame]:
     A history has the columns `epoch`, the metrics and `seconds`, one row an epoch. A finished run
     without one, whose artifact somebody has deleted, is left out with a warning.
     """
-    chosen = runs[runs["status"] == "FINISHED"]
-    trials = dict(zip(chosen["run_id"], chosen["trial_id"], strict=True))
+    return _tables(uri, runs[runs["status"] == "FINISHED"], HISTORY, pd.read_parquet)
+
+
+def read_bifurcations(uri: str, runs: pd.DataFrame) -> pd.DataFrame:
+    """The bifurcations that finished runs passed, as `portraits.COLUMNS` has them.
+
+    With `trial_id`, for those of `runs` (rows of `read_runs`) whose attractors were watched.
+    """
+    watched = runs[(runs["status"] == "FINISHED") & (runs["dynamics_every"] > 0)]
+    tables = _tables(uri, watched, BIFURCATIONS, pd.read_csv)
+    rows = [table.assign(trial_id=trial_id) for trial_id, table in tables.items() if len(table)]
+    return pd.concat(rows, ignore_index=True) if rows else pd.DataFrame(columns=["trial_id"])
+
+
+def _tables(
+    uri: str, runs: pd.DataFrame, name: str, parse: Callable[[Path], pd.DataFrame]
+) -> dict[str, pd.DataFrame]:
+    """An artifact of each run that has it, by trial id."""
+    trials = dict(zip(runs["run_id"], runs["trial_id"], strict=True))
     client = _open(uri)
 
     def read(run: Run, folder: Path) -> pd.DataFrame | None:
-        repository = get_artifact_repository(run.info.artifact_uri, tracking_uri=uri)
-        target = folder / run.info.run_id
-        try:
-            if isinstance(repository, LocalArtifactRepository):
-                return pd.read_parquet(repository.download_artifacts(HISTORY))
-            target.mkdir()
-            return pd.read_parquet(repository.download_artifacts(HISTORY, str(target)))
-        except (MlflowException, OSError) as error:
-            if not _missing(error):
-                raise
-            logger.warning("run %s has no %s in MLflow", run.info.run_id, HISTORY)
-            return None
+        path = _fetched(uri, run, name, folder)
+        return None if path is None else parse(path)
 
     with settings(retries=RETRIES), tempfile.TemporaryDirectory() as folder:
         found = _runs_of(client, list(trials))
@@ -130,6 +140,17 @@ def read_histories(uri: str, runs: pd.DataFrame) -> dict[str, pd.DataFrame]:
             frames = pool.map(lambda run: (run.info.run_id, read(run, Path(folder))), found)
             by_run = {run_id: frame for run_id, frame in frames if frame is not None}
     return {trial_id: by_run[run_id] for run_id, trial_id in trials.items() if run_id in by_run}
+
+
+def read_album(uri: str, run_id: str) -> Album | None:
+    """The attractors of a finished run, epoch by epoch; None where they were not watched."""
+    client = _open(uri)
+    with settings(retries=RETRIES), tempfile.TemporaryDirectory() as folder:
+        run = client.get_run(run_id)
+        if run.data.params.get("dynamics_every", "0") == "0":
+            return None
+        path = _fetched(uri, run, ALBUM, Path(folder))
+        return None if path is None else Album.load(path)
 
 
 def experiment_page(uri: str, study_name: str) -> str:
@@ -150,6 +171,24 @@ def finished_trials(uri: str, study: Study) -> set[str]:
         return set()
     with settings(retries=RETRIES):
         return finished(client, study.name)
+
+
+def _fetched(uri: str, run: Run, name: str, folder: Path) -> Path | None:
+    """An artifact of a run as a file, in `folder` if it has to be fetched; None if missing."""
+    repository = get_artifact_repository(run.info.artifact_uri, tracking_uri=uri)
+    target = folder / run.info.run_id
+    try:
+        if isinstance(repository, LocalArtifactRepository):
+            path = Path(repository.download_artifacts(name))
+            path.stat()
+            return path
+        target.mkdir(exist_ok=True)
+        return Path(repository.download_artifacts(name, str(target)))
+    except (MlflowException, OSError) as error:
+        if not _missing(error):
+            raise
+        logger.warning("run %s has no %s in MLflow", run.info.run_id, name)
+        return None
 
 
 def _open(uri: str) -> MlflowClient:

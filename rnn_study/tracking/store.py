@@ -35,6 +35,10 @@ SUMMARY = "epochs_trained"
 """Metric that a run has if and only if its final metrics are stored."""
 HISTORY = "history.parquet"
 """Artifact of a finished child run: its whole history."""
+ALBUM = "attractors.npz"
+"""Artifact of a finished child run whose attractors were watched: its `Album`."""
+BIFURCATIONS = "bifurcations.csv"
+"""Likewise: a row for every change of its attractors."""
 
 CHECK_SECONDS = 8
 """Longest wait for the first answer of a server."""

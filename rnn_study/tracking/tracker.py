@@ -26,7 +26,7 @@ from rnn_study.tracking.store import (
     create_database,
     finished,
 )
-from rnn_study.tracking.writer import Writer
+from rnn_study.tracking.writer import Attach, Writer
 
 PATIENCE_SECONDS = 900.0
 """How long a store may be away before the tracker gives up."""
@@ -156,8 +156,17 @@ class Tracker:
                 child.logged |= made.keys()
                 writer.add(child.run_id, made.values())
 
-    def finish(self, trial_id: str, history: History, summary: Mapping[str, float]) -> None:
-        """Queues a trial's end: its whole history, its final metrics, FINISHED."""
+    def finish(
+        self,
+        trial_id: str,
+        history: History,
+        summary: Mapping[str, float],
+        attach: Attach | None = None,
+    ) -> None:
+        """Queues a trial's end: its whole history, its final metrics, FINISHED.
+
+        `attach` writes more artifacts into a folder; in the background, when their turn comes.
+        """
         (_, writer), child = self._check(), self._children[trial_id]
         if child.ended:
             return
@@ -165,7 +174,7 @@ class Tracker:
         made = list(points(history, child.trial.epochs, child.logged, ended=True).values())
         if not child.summarised:
             made.append(final_point(history, summary))
-        writer.end(child.run_id, "FINISHED", made, history)
+        writer.end(child.run_id, "FINISHED", made, history, attach=attach)
         child.ended = True
 
     def fail(self, trial_ids: Sequence[str], reason: str) -> None:

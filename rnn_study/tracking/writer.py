@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,6 +22,9 @@ FLUSH_SECONDS, LONGEST_FLUSH_SECONDS = 5.0, 60.0
 FLUSH_SHARE = 0.01
 """Share of the time that reports of running trials take at most; the pause grows for it."""
 
+Attach = Callable[[Path], None]
+"""Writes more artifacts of a run into a folder."""
+
 
 @dataclass
 class _Report:
@@ -29,6 +32,7 @@ class _Report:
 
     points: list[Point] = field(default_factory=list)
     history: History | None = None
+    attach: Attach | None = None
     tags: list[RunTag] = field(default_factory=list)
     status: str = ""
     """How the run ends; empty while it goes on."""
@@ -69,12 +73,14 @@ class Writer:
         points: Iterable[Point] = (),
         history: History | None = None,
         tags: Iterable[RunTag] = (),
+        attach: Attach | None = None,
     ) -> None:
-        """Queues a run's last points, its artifact, its tags and then its status."""
+        """Queues a run's last points, its artifacts, its tags and then its status."""
         with self._wake:
             self.add(run_id, points)
             report = self._pending[run_id]
             report.history, report.tags, report.status = history, list(tags), status
+            report.attach = attach
 
     def check(self) -> None:
         """Raises what has ended the writer, if something has."""
@@ -124,14 +130,16 @@ class Writer:
                 self._wake.wait(max(wait, 0.0) if self._pending else None)
 
     def _write(self, run_id: str, report: _Report) -> None:
-        """A run's status goes last: a run that is FINISHED has its artifact and its metrics."""
+        """A run's status goes last: a run that is FINISHED has its artifacts and its metrics."""
         call, client = self._patience.call, self._client
         if report.history is not None:
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder) / HISTORY
                 with self._patience.work():
                     pd.DataFrame(dict(report.history)).to_parquet(path, index=False)
-                call(client.log_artifact, run_id, str(path))
+                    if report.attach is not None:
+                        report.attach(path.parent)
+                call(client.log_artifacts, run_id, folder)
         for metrics in batches(report.points):
             call(client.log_batch, run_id, metrics=metrics)
         if report.tags:

@@ -7,4 +7,14 @@ from rnn_study.training.members import History
 from rnn_study.training.network import Network
 from rnn_study.training.summary import summary
 
-__all__ = ["Album", "Checkpoint", "Checkpoints", "Epoch", "History", "Network", "Status", "summary", "train"]
+__all__ = [
+    "Album",
+    "Checkpoint",
+    "Checkpoints",
+    "Epoch",
+    "History",
+    "Network",
+    "Status",
+    "summary",
+    "train",
+]

@@ -39,7 +39,7 @@ class Album:
     def save(self, file: Path | IO[bytes]) -> None:
         """Writes a compressed `.npz`."""
         arrays = _named(self.portraits, self.networks)
-        np.savez_compressed(file, epochs=self.epochs, probes=np.array(self.probes), **arrays)
+        np.savez_compressed(file, epochs=self.epochs, probes=np.array(self.probes), **arrays)  # type: ignore[arg-type]
 
     @classmethod
     def load(cls, file: Path) -> Album:
@@ -53,7 +53,7 @@ def keep(folder: Path, epoch: int, portrait: Portrait, network: dict[str, np.nda
     """Writes the page of an epoch."""
     folder.mkdir(parents=True, exist_ok=True)
     page = io.BytesIO()
-    np.savez_compressed(page, **_named(portrait, network))
+    np.savez_compressed(page, **_named(portrait, network))  # type: ignore[arg-type]
     write_atomically(folder / f"{epoch:08d}.npz", page.getvalue())
 
 

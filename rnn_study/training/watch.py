@@ -16,9 +16,9 @@ from rnn_study.randomness import generator
 from rnn_study.training.network import Network
 
 STARTS = 4
-"""Initial states per input."""
+"""Initial states per input: zero, from which networks are trained, and random ones."""
 SPREAD = 100.0
-"""Their standard deviation, as in the authors' code."""
+"""The standard deviation of the random ones, as in the authors' code."""
 SECONDS = "dynamics_seconds"
 """The column of a history that says what watching took."""
 
@@ -67,5 +67,8 @@ class Watch:
     def _starts(self, trial: Trial) -> Float[np.ndarray, "B P D"]:
         """The initial states of a trial: the same at every epoch."""
         size = self._network.cell.state_size(trial.hidden)
-        rng = generator(trial.seed, "orbits")
-        return rng.normal(0, SPREAD, (len(self._probes), STARTS, size))
+        starts = generator(trial.seed, "orbits").normal(
+            0, SPREAD, (len(self._probes), STARTS, size)
+        )
+        starts[:, 0] = 0
+        return starts

@@ -1,0 +1,146 @@
+"""What a study's attractors did, over its seeds: a table, the list of bifurcations, the figures.
+
+For studies with `dynamics_every`. The paper's Figures 4 and 7, and its Supplementary Figures 3 and
+4, each of one seed of a cell: numbers first, the table has them all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from rnn_study import aggregate, portrait_figures, report
+from rnn_study.config import Trial
+from rnn_study.dynamics import Kind
+from rnn_study.looks import label
+from rnn_study.tasks import TASKS
+from rnn_study.training import Album
+from rnn_study.training.watch import column
+
+Albums = Callable[[str], Album | None]
+"""Reads the album of a run by its id."""
+
+BIRTH = "Neimark-Sacker"
+"""The bifurcation at which an oscillation is born."""
+
+
+def attractor_table(
+    runs: pd.DataFrame, histories: Mapping[str, pd.DataFrame], bifurcations: pd.DataFrame
+) -> pd.DataFrame:
+    """Over the seeds of each condition, how attractors changed in training.
+
+    - seeds: finished runs that were watched.
+    - single: of these, with one attractor, a fixed point, under every input at every look;
+      single_low, single_high: the exact 95% interval of their share (Clopper and Pearson).
+    - neimark_sacker: in which a fixed point under the task's first shown input lost its stability
+      to an oscillation; neimark_sacker_low, neimark_sacker_high likewise.
+    - others: that passed a bifurcation of another kind there.
+    - final, final_count: the most common kind of attractor there at the end, and in how many.
+    """
+    levels = [*aggregate.CONDITION, *aggregate.varying(runs)]
+    watched = runs[(runs["status"] == "FINISHED") & runs["trial_id"].isin([*histories])]
+    rows, keys = [], []
+    for key, group in aggregate.conditions(watched[watched["dynamics_every"] > 0], levels):
+        rows.append(_row(group, histories, bifurcations))
+        keys.append(key)
+    index = pd.MultiIndex.from_arrays(
+        [pd.Index([k[i] for k in keys], tupleize_cols=False) for i in range(len(levels))],
+        names=levels,
+    )
+    return pd.DataFrame(rows, index=index)
+
+
+def _row(
+    group: pd.DataFrame, histories: Mapping[str, pd.DataFrame], bifurcations: pd.DataFrame
+) -> dict[str, Any]:
+    task = TASKS[group["task"].iloc[0]]
+    probes, shown = list(task.probes()), task.shown[0]
+    single, ends = 0, []
+    for trial_id in group["trial_id"]:
+        looks = histories[trial_id].dropna(subset=[column(shown, "kind")])
+        kinds = looks[[column(probe, "kind") for probe in probes]].to_numpy()
+        counts = looks[[column(probe, "attractors") for probe in probes]].to_numpy()
+        single += bool(((kinds == Kind.FIXED_POINT) & (counts == 1)).all())
+        ends.append(int(looks[column(shown, "kind")].iloc[-1]))
+    passed: dict[str, set[str]] = {}
+    for row in bifurcations[bifurcations["trial_id"].isin(group["trial_id"])].itertuples():
+        for name in str(row.bifurcation).split(", ") if isinstance(row.bifurcation, str) else ():
+            if name and (name != BIRTH or row.gains):
+                passed.setdefault(name, set()).add(str(row.trial_id))
+    births = len(passed.pop(BIRTH, set()))
+    last = np.bincount(ends)
+    return {
+        "seeds": len(group),
+        "single": single,
+        **_interval("single", single, len(group)),
+        "neimark_sacker": births,
+        **_interval("neimark_sacker", births, len(group)),
+        "others": len(set().union(*passed.values())),
+        "final": Kind(int(last.argmax())).label,
+        "final_count": int(last.max()),
+    }
+
+
+def _interval(name: str, count: int, seeds: int) -> dict[str, float]:
+    low, high = stats.binomtest(count, seeds).proportion_ci(0.95, method="exact")
+    return {f"{name}_low": float(low), f"{name}_high": float(high)}
+
+
+def write(
+    runs: pd.DataFrame,
+    histories: Mapping[str, pd.DataFrame],
+    bifurcations: pd.DataFrame,
+    albums: Albums,
+    folder: Path,
+) -> pd.DataFrame:
+    """Writes tables and figures into `folder`, and returns the table over the seeds.
+
+    attractors.csv and bifurcations.csv; orbits as PNG and PDF, and orbits_CELL for tasks with
+    several outputs.
+    """
+    table = attractor_table(runs, histories, bifurcations)
+    report.write_text(folder / "attractors.csv", table.reset_index().to_csv(index=False))
+    of_runs = runs[["trial_id", "cell", "length", "learning_rate", "seed"]]
+    listed = of_runs.merge(bifurcations, on="trial_id").drop(columns="trial_id")
+    report.write_text(folder / "bifurcations.csv", listed.to_csv(index=False))
+    drawn = _drawn(runs, albums)
+    with report.own_style():
+        if drawn:
+            report.write_figure(folder / "orbits", portrait_figures.compared(drawn))
+        for title, (trial, album) in drawn.items():
+            if len(TASKS[trial.task].answers) > 1:
+                figure = portrait_figures.all_pairs(title, trial, album)
+                report.write_figure(folder / f"orbits_{trial.cell}", figure)
+    return table
+
+
+def _drawn(runs: pd.DataFrame, albums: Albums) -> dict[str, tuple[Trial, Album]]:
+    """One network of each cell, by title: at the longest length that a seed of it has solved.
+
+    The first seed that solved it; the first of all at the longest length where none solved any.
+    """
+    watched = runs[(runs["status"] == "FINISHED") & (runs["dynamics_every"] > 0)]
+    chosen: dict[str, tuple[Trial, Album]] = {}
+    for (cell,), group in aggregate.conditions(watched, ["cell"]):
+        solved = group[aggregate.flags(group["solved"])]
+        best = (solved if len(solved) else group).sort_values(
+            ["length", "learning_rate", "seed", "data_seed"], ascending=[False, True, True, True]
+        )
+        row = best.iloc[0]
+        album = albums(row["run_id"])
+        if album is not None:
+            trial = trial_of(row)
+            words = f", solved at epoch {row['epochs_to_solve']:.0f}" if len(solved) else ""
+            chosen[f"{label(cell)}, length {trial.length}, seed {trial.seed}{words}"] = trial, album
+    return chosen
+
+
+def trial_of(row: pd.Series) -> Trial:
+    """The trial of a row of `tracking.read_runs`."""
+    values: dict[str, Any] = {name: row[name] for name in Trial.__dataclass_fields__}
+    return Trial(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})

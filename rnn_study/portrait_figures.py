@@ -1,0 +1,144 @@
+"""Albums to pictures: a run's orbit diagrams, and the paper's Figures 4 and 7 and its supplement's.
+
+Colours tell the epoch, on one scale for all panels of a figure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from rnn_study.config import Trial
+from rnn_study.diagrams import EPOCHS, orbit_diagram_3d
+from rnn_study.looks import LOOKS, SMALL, TEXT
+from rnn_study.tasks import TASKS
+from rnn_study.training import Album
+
+LAST: Final = 100
+"""States that are drawn of each orbit, its last."""
+MOST: Final = 60
+"""Epochs that are drawn of an album, evenly chosen."""
+ANSWERS: Final = tuple(look.colour for look in LOOKS.values())
+"""Colours of a run's outputs in its own diagram."""
+
+
+def of_run(trial: Trial, album: Album) -> Figure:
+    """The outputs that orbits visit against the epoch, a panel an input: a run's own diagram."""
+    names = TASKS[trial.task].answers
+    columns = min(len(album.probes), 5 if len(names) == 1 else 3)
+    rows = -(-len(album.probes) // columns)
+    figure = Figure(figsize=(2.3 * columns + 0.6, 1.7 * rows + 0.7), layout="constrained")
+    panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    shown = _chosen(album)
+    for b, (ax, probe) in enumerate(zip(panels.flat, album.probes, strict=False)):
+        for o, name in enumerate(names):
+            visited = album.portraits.orbits[shown, b, :, -LAST:, o].reshape(len(shown), -1)
+            at = np.repeat(album.epochs[shown], visited.shape[1])
+            ax.plot(
+                at, visited.ravel(), linestyle="", marker=".", markersize=1.5, markeredgewidth=0,
+                color=ANSWERS[o % len(ANSWERS)], alpha=0.5, rasterized=True, label=name,
+            )  # fmt: skip
+        ax.set_title(f"input {probe}", fontsize=TEXT)
+        ax.tick_params(labelsize=SMALL)
+        ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+        ax.spines[["top", "right"]].set_visible(False)
+    panels[0, 0].set_ylim(*_limits(album.portraits.orbits[shown, :, 0, -LAST:]))
+    if len(names) > 1:
+        handles, _ = panels[0, 0].get_legend_handles_labels()
+        figure.legend(
+            handles, [f"output {name}" for name in names], loc="outside upper right",
+            fontsize=SMALL, ncols=len(names), markerscale=5, frameon=False,
+        )  # fmt: skip
+    figure.supxlabel("epoch", fontsize=TEXT)
+    figure.supylabel("outputs visited", fontsize=TEXT)
+    figure.suptitle(f"{trial.condition}, seed {trial.seed}", fontsize=TEXT, x=0.01, ha="left")
+    return figure
+
+
+def compared(albums: Mapping[str, tuple[Trial, Album]]) -> Figure:
+    """Orbits against the epoch, a row a network, a column an input or output that is shown.
+
+    The paper's Figure 4 (sine: one input, one output) and Figure 7 (symbol: two inputs, one
+    output). `albums`: by title.
+    """
+    trials = [trial for trial, _ in albums.values()]
+    task = TASKS[trials[0].task]
+    wide = len(task.shown) > 1
+    rows, columns = (len(albums), len(task.shown)) if wide else (1, len(albums))
+    figure = Figure(figsize=(3.1 * columns + 0.9, 2.5 * rows + 0.3), layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False, subplot_kw={"projection": "3d"})
+    scale = _scale([album for _, album in albums.values()])
+    for place, (title, (_, album)) in enumerate(albums.items()):
+        for column, probe in enumerate(task.shown):
+            ax = panels[place, column] if wide else panels[0, place]
+            _draw(album, probe, 0, ax, scale)
+            words = f"{title}\ninput {probe}" + f", output {task.answers[0]}" * wide
+            ax.set_title(words, fontsize=TEXT, y=0.97)
+    _bar(figure, panels.ravel().tolist(), scale)
+    figure.set_layout_engine("constrained", wspace=0.16)
+    return figure
+
+
+def all_pairs(title: str, trial: Trial, album: Album) -> Figure:
+    """Every input with every output, a row an input: the paper's Supplementary Figures 3 and 4."""
+    task = TASKS[trial.task]
+    rows, columns = len(album.probes), len(task.answers)
+    figure = Figure(figsize=(2.4 * columns + 0.9, 1.9 * rows + 0.4), layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False, subplot_kw={"projection": "3d"})
+    scale = _scale([album])
+    for row, probe in enumerate(album.probes):
+        for column, name in enumerate(task.answers):
+            ax = panels[row, column]
+            _draw(album, probe, column, ax, scale)
+            ax.set(xlabel="", ylabel="", zlabel="")
+            ax.set_title(f"input {probe}, output {name}", fontsize=SMALL, y=0.97)
+    figure.suptitle(
+        f"{title}: epoch (along), $y_t$ (across), $y_t - y_{{t-1}}$ (up)", fontsize=TEXT
+    )
+    _bar(figure, panels.ravel().tolist(), scale)
+    return figure
+
+
+def _draw(album: Album, probe: str, output: int, ax: Any, scale: Normalize) -> None:
+    """One panel: the last states from all starts, as far as they are on the scale of the first."""
+    shown, b = _chosen(album), album.probes.index(probe)
+    visited = album.portraits.orbits[shown, b, :, -LAST:, output]  # (E, P, T)
+    drawn = orbit_diagram_3d(album.epochs[shown], visited, ax)
+    drawn.set_norm(scale)
+    ax.patch.set_visible(False)  # or it hides its neighbour's label
+    ax.set_xlim(0, scale.vmax)
+    ax.set_ylim(*_limits(visited[:, 0]))
+    ax.set_zlim(*_limits(np.diff(visited[:, 0], axis=-1)))
+
+
+def _chosen(album: Album) -> np.ndarray:
+    """Which epochs are drawn."""
+    count = len(album.epochs)
+    return np.unique(np.linspace(0, count - 1, min(count, MOST)).round().astype(int))
+
+
+def _limits(values: np.ndarray) -> tuple[float, float]:
+    """What holds the later half of the epochs, with a margin: the first may go far away."""
+    late = values[len(values) // 2 :]
+    if not np.isfinite(late).any():
+        return -1.0, 1.0
+    low, high = np.nanquantile(late, (0.005, 0.995)).tolist()
+    margin = max(0.15 * (high - low), 0.02)
+    return low - margin, high + margin
+
+
+def _scale(albums: Sequence[Album]) -> Normalize:
+    return Normalize(0, max(int(album.epochs[-1]) for album in albums))
+
+
+def _bar(figure: Figure, panels: list[Axes], scale: Normalize) -> None:
+    bar = figure.colorbar(ScalarMappable(scale, EPOCHS), ax=panels, shrink=0.6, aspect=25, pad=0.09)
+    bar.set_label("epoch", fontsize=TEXT)
+    bar.ax.tick_params(labelsize=SMALL)
