@@ -143,4 +143,4 @@ def _drawn(runs: pd.DataFrame, albums: Albums) -> dict[str, tuple[Trial, Album]]
 def trial_of(row: pd.Series) -> Trial:
     """The trial of a row of `tracking.read_runs`."""
     values: dict[str, Any] = {name: row[name] for name in Trial.__dataclass_fields__}
-    return Trial(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+    return Trial(**values)

@@ -51,7 +51,7 @@ def orbit_diagram_3d(
     """
     value, change = visited[..., 1:], np.diff(visited, axis=-1)
     at = np.repeat(epochs, value[0].size)
-    look: dict[str, Any] = {"s": 1.2, "linewidths": 0, "cmap": EPOCHS, "rasterized": True}
+    look: dict[str, Any] = {"s": 2.5, "linewidths": 0, "cmap": EPOCHS, "rasterized": True}
     drawn: PathCollection = ax.scatter(
         at, value.ravel(), change.ravel(), c=at, depthshade=False, axlim_clip=True, **look
     )

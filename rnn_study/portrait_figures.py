@@ -30,31 +30,38 @@ ANSWERS: Final = tuple(look.colour for look in LOOKS.values())
 
 
 def of_run(trial: Trial, album: Album) -> Figure:
-    """The outputs that orbits visit against the epoch, a panel an input: a run's own diagram."""
+    """The outputs that orbits visit against the epoch, a panel an input: a run's own diagram.
+
+    Strong: from the zero state; pale: from the random ones. Outputs stand side by side.
+    """
     names = TASKS[trial.task].answers
     columns = min(len(album.probes), 5 if len(names) == 1 else 3)
     rows = -(-len(album.probes) // columns)
     figure = Figure(figsize=(2.3 * columns + 0.6, 1.7 * rows + 0.7), layout="constrained")
     panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     shown = _chosen(album)
+    gap = np.diff(album.epochs[shown]).min(initial=album.epochs[-1])
+    beside = (np.arange(len(names)) - (len(names) - 1) / 2) * 0.18 * gap
     for b, (ax, probe) in enumerate(zip(panels.flat, album.probes, strict=False)):
         for o, name in enumerate(names):
-            visited = album.portraits.orbits[shown, b, :, -LAST:, o].reshape(len(shown), -1)
-            at = np.repeat(album.epochs[shown], visited.shape[1])
-            ax.plot(
-                at, visited.ravel(), linestyle="", marker=".", markersize=1.5, markeredgewidth=0,
-                color=ANSWERS[o % len(ANSWERS)], alpha=0.5, rasterized=True, label=name,
-            )  # fmt: skip
+            style: dict[str, Any] = {"color": ANSWERS[o % len(ANSWERS)], "markeredgewidth": 0}
+            for starts, size, strength in ((slice(1, None), 1.2, 0.25), (slice(0, 1), 2.5, 0.7)):
+                visited = album.portraits.orbits[shown, b, starts, -LAST:, o]
+                at = (album.epochs[shown] + beside[o]).repeat(visited[0].size)
+                ax.plot(
+                    at, visited.ravel(), ".", markersize=size, alpha=strength, rasterized=True,
+                    label=name, **style,
+                )  # fmt: skip
         ax.set_title(f"input {probe}", fontsize=TEXT)
         ax.tick_params(labelsize=SMALL)
         ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
         ax.spines[["top", "right"]].set_visible(False)
     panels[0, 0].set_ylim(*_limits(album.portraits.orbits[shown, :, 0, -LAST:]))
     if len(names) > 1:
-        handles, _ = panels[0, 0].get_legend_handles_labels()
+        handles = panels[0, 0].get_lines()[1::2]
         figure.legend(
             handles, [f"output {name}" for name in names], loc="outside upper right",
-            fontsize=SMALL, ncols=len(names), markerscale=5, frameon=False,
+            fontsize=SMALL, ncols=len(names), markerscale=4, frameon=False,
         )  # fmt: skip
     figure.supxlabel("epoch", fontsize=TEXT)
     figure.supylabel("outputs visited", fontsize=TEXT)
@@ -98,6 +105,7 @@ def all_pairs(title: str, trial: Trial, album: Album) -> Figure:
             ax = panels[row, column]
             _draw(album, probe, column, ax, scale)
             ax.set(xlabel="", ylabel="", zlabel="")
+            ax.yaxis.set_major_locator(MaxNLocator(2))
             ax.set_title(f"input {probe}, output {name}", fontsize=SMALL, y=0.97)
     figure.suptitle(
         f"{title}: epoch (along), $y_t$ (across), $y_t - y_{{t-1}}$ (up)", fontsize=TEXT
@@ -125,11 +133,10 @@ def _chosen(album: Album) -> np.ndarray:
 
 
 def _limits(values: np.ndarray) -> tuple[float, float]:
-    """What holds the later half of the epochs, with a margin: the first may go far away."""
-    late = values[len(values) // 2 :]
-    if not np.isfinite(late).any():
+    """What holds nearly all values, with a margin."""
+    if not np.isfinite(values).any():
         return -1.0, 1.0
-    low, high = np.nanquantile(late, (0.005, 0.995)).tolist()
+    low, high = np.nanquantile(values, (0.005, 0.995)).tolist()
     margin = max(0.15 * (high - low), 0.02)
     return low - margin, high + margin
 
