@@ -111,6 +111,7 @@ def all_pairs(title: str, trial: Trial, album: Album) -> Figure:
         f"{title}: epoch (along), $y_t$ (across), $y_t - y_{{t-1}}$ (up)", fontsize=TEXT
     )
     _bar(figure, panels.ravel().tolist(), scale)
+    figure.set_layout_engine("constrained", rect=(0.01, 0, 0.99, 1))
     return figure
 
 

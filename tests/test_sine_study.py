@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import re
+import signal
 
 import numpy as np
 import pandas as pd
 import pytest
-from commands import ROOT, TABLES, Storage
+from commands import ROOT, TABLES, Storage, processes, wait_until
 from mlflow.tracking import MlflowClient
 
 from rnn_study import tracking
+from rnn_study.tasks import TASKS
+
+FLAGS = ("--epochs", "40", "--train-size", "30", "--val-size", "20", "--dynamics-every", "20", "--hidden", "16",
+         "--checkpoint-seconds", "0.2")  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +23,7 @@ def done(tmp_path_factory):
     """A storage folder in which the smoke preset has run once, and what it printed."""
     folder = tmp_path_factory.mktemp("sine") / "storage"
     storage = Storage(folder, "sine-wave-smoke", ROOT / "studies" / "sine_wave.py")
-    return storage, storage.run("--epochs", "4", "--train-size", "30", "--val-size", "20")
+    return storage, storage.run(*FLAGS)
 
 
 def test_it_prints_tables_and_progress_of_errors(done):
@@ -26,7 +31,7 @@ def test_it_prints_tables_and_progress_of_errors(done):
     assert process.returncode == 0, process.stderr
     for cell in ("lstm", "stable_lstm", "orthogonal"):
         assert re.search(
-            rf"\] {cell}, length 50, .*ended, epoch 4/4, median loss 0.\d\d, diverged 0",
+            rf"\] {cell}, length 50, .*ended, epoch 40/40, median loss 0.\d\d, diverged 0",
             process.stdout,
         )
     tables = process.stdout.split("Validation mean square error")[1].split("Tables and figures")[0]
@@ -47,7 +52,12 @@ def test_its_runs_have_errors_and_no_accuracies(done):
     assert (runs["best_val_loss"] <= runs["val_loss"]).all()
     assert not runs["solved"].any() and runs["epochs_to_solve"].isna().all()
     run = MlflowClient(storage.uri).get_run(runs.loc[0, "run_id"])
-    assert set(run.data.metrics) == {
+    watched = {
+        f"dynamics/{probe}/{number}"
+        for probe in TASKS["sine"].probes()
+        for number in ("lyapunov", "kind", "attractors", "period")
+    }
+    assert set(run.data.metrics) == watched | {
         *("train_loss", "val_loss", "best_val_loss", "gradient_norm", "learning_rate"),
         *("epochs_trained", "solved", "diverged", "train_seconds"),
     }
@@ -55,6 +65,57 @@ def test_its_runs_have_errors_and_no_accuracies(done):
         history = tracking.read_histories(storage.uri, runs)[row.trial_id]
         assert row.val_loss == history["val_loss"].iloc[-1]
         assert row.best_val_loss == history["val_loss"].min()
+
+
+def test_each_run_has_its_attractors_as_metrics_and_as_artifacts(done):
+    storage, _ = done
+    client = MlflowClient(storage.uri)
+    for row in storage.runs.itertuples():
+        logged = client.get_metric_history(row.run_id, "dynamics/0.218/lyapunov")
+        assert [metric.step for metric in logged] == [20, 40]
+        names = {file.path for file in client.list_artifacts(row.run_id)}
+        assert names == {
+            "history.parquet", "attractors.npz", "attractors.png", "bifurcations.csv"
+        }  # fmt: skip
+        album = tracking.read_album(storage.uri, row.run_id)
+        assert album.epochs.tolist() == [20, 40]
+        exponents = album.portraits.lyapunov[:, album.probes.index("0.218")]
+        assert [metric.value for metric in logged] == exponents.tolist()
+
+
+def test_it_tells_and_draws_what_the_attractors_did(done):
+    storage, process = done
+    assert "Attractors over the seeds" in process.stdout
+    table = pd.read_csv(storage.results / "attractors.csv")
+    assert table["cell"].tolist() == ["lstm", "stable_lstm", "orthogonal"]
+    assert (table["seeds"] == 2).all()
+    for name in ("orbits.png", "orbits.pdf", "bifurcations.csv"):
+        assert (storage.results / name).stat().st_size > 0
+
+
+def test_attractors_survive_the_death_of_the_driver(done, tmp_path):
+    undisturbed, _ = done
+    storage = Storage(tmp_path / "storage", undisturbed.name, undisturbed.script)
+    driver = storage.start(*FLAGS)
+    try:
+        pages = storage.folder / "checkpoints"
+        wait_until(lambda: [*pages.glob("*/portraits/00000020.npz")], 90, "the first portraits")
+        driver.send_signal(signal.SIGKILL)
+        driver.wait()
+        # Ray's own agents may stay for some minutes after a kill -9; what trains must not
+        wait_until(lambda: not processes(storage.home, "ray::Implicit"), 60, "the actors to end")
+        again = storage.run(*FLAGS)
+    finally:
+        storage.close()
+    assert again.returncode == 0, again.stdout + again.stderr
+    for name in (*TABLES, "attractors.csv", "bifurcations.csv", "orbits.png"):
+        assert (storage.results / name).read_bytes() == (undisturbed.results / name).read_bytes()
+    ours, theirs = storage.runs, undisturbed.runs
+    for mine, other in zip(ours["run_id"], theirs["run_id"], strict=True):
+        one, two = (tracking.read_album(s.uri, i) for s, i in
+                    ((storage, mine), (undisturbed, other)))  # fmt: skip
+        for name, array in one.portraits.arrays().items():
+            np.testing.assert_array_equal(array, getattr(two.portraits, name))
 
 
 def test_the_stable_lstm_alone_decays(done):
