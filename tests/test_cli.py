@@ -98,6 +98,7 @@ class TestFlags:
             "decay": "0.5",
             "clip": "2",
             "batch_loss": "sum",
+            "dynamics_every": "3",
             "name": "mine",
             "task": "sine",
             "cells": "lstm",

@@ -65,7 +65,8 @@ def attractors(
     The shares of the starts estimate the basins of attraction, weighted as the starts were drawn.
     Two orbits lie on the same attractor if their periods are equal and they visit the same places:
     fixed points and cycles to `nearness`, relative to the size of their states; those without a
-    period if they pass one another about as closely as themselves. Orbits are compared by what
+    period if they pass one another about as closely as themselves, or to a twentieth of their
+    extent. Orbits are compared by what
     `read` sees, which has to tell states apart; of many dimensions a few will do. The largest
     exponent is a mean over the `steps` that are kept, from two neighbouring orbits (Benettin,
     Galgani and Strelcyn, Physical Review A 14, 1976); `tolerance` is that of `classify`.
@@ -139,8 +140,13 @@ def _same(
         farthest = torch.cdist(there, here).amin(-1).amax(-1)
         # What still settles lies as far from its end as its last steps show, or somewhat farther.
         return farthest <= nearness * one.abs().amax() + 10 * _drift(others, period)
-    gaps = torch.cdist(one, one).fill_diagonal_(torch.inf).amin(-1)
-    return torch.cdist(others, one[None]).amin(-1).median(-1).values <= 3 * gaps.quantile(0.9)
+    among = torch.cdist(one, one)
+    # An orbit near resonance returns to the same few places: what lies between them is as near as
+    # a twentieth of its extent.
+    extent = among.amax() / 20
+    gaps = among.fill_diagonal_(torch.inf).amin(-1)
+    near = torch.maximum(3 * gaps.quantile(0.9), extent)
+    return torch.cdist(others, one[None]).amin(-1).median(-1).values <= near
 
 
 def _drift(orbits: Float[Tensor, "Q T O"], period: int) -> Float[Tensor, "Q"]:

@@ -11,6 +11,7 @@ other map. Work in float64 where the result is a number to be trusted near a bif
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 
 import torch
 from jaxtyping import Float
@@ -30,10 +31,12 @@ Read = Callable[[Tensor], Tensor]
 def constant_input(cell: Cell, weights: Weights, x: Float[Tensor, "#S B I"]) -> Step:
     """The step of `cell` under inputs that never change, B of them for every member."""
 
+    @lru_cache(maxsize=4)
+    def held(members: int, rows: int) -> Float[Tensor, "S BP I"]:
+        return x.expand(members, -1, -1).repeat_interleave(rows // x.shape[1], 1)
+
     def step(state: Float[Tensor, "S BP D"]) -> Float[Tensor, "S BP D"]:
-        starts = state.shape[1] // x.shape[1]
-        held = x.expand(state.shape[0], -1, -1).repeat_interleave(starts, 1)
-        return cell.step(weights, held, state)
+        return cell.step(weights, held(*state.shape[:2]), state)
 
     return step
 
