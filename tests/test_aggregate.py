@@ -255,8 +255,10 @@ class TestTables:
 
 
 def test_runs_are_read_through_tracking(monkeypatch: pytest.MonkeyPatch) -> None:
-    reader = SimpleNamespace(read_runs=lambda uri, name: pd.DataFrame([[uri, name]]))
-    monkeypatch.setattr(rnn_study, "tracking", reader, raising=False)
+    def read(uri: str, name: str) -> pd.DataFrame:
+        return pd.DataFrame([run() | {"asked": (uri, name)}])
+
+    monkeypatch.setattr(rnn_study, "tracking", SimpleNamespace(read_runs=read), raising=False)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://one:5000")
-    assert aggregate.runs("a-study").to_numpy().tolist() == [["http://one:5000", "a-study"]]
-    assert aggregate.runs("a-study", "sqlite:///two.db").iloc[0, 0] == "sqlite:///two.db"
+    assert aggregate.runs("a-study")["asked"].tolist() == [("http://one:5000", "a-study")]
+    assert aggregate.runs("a-study", "sqlite:///two.db")["asked"][0][0] == "sqlite:///two.db"
