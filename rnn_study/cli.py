@@ -89,6 +89,10 @@ def _show(request: Request, outcome: Report) -> None:
     console.print()
     console.print(terminal.seed_sensitivity(aggregate.seed_sensitivity(outcome.runs), metric))
     console.print()
+    if len(study.cells) > 1:
+        compared = aggregate.cell_comparison(outcome.runs)
+        console.print(terminal.cell_comparison(compared, metric))
+        console.print()
     if outcome.failures:
         console.print(terminal.failures(study.trials(), outcome.failures))
         console.print()

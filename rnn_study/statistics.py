@@ -129,12 +129,17 @@ def median_time(times: Times) -> Estimate:
 def log_rank(one: Times, other: Times) -> float:
     """Two-sided p-value that both solve at one pace (log-rank test: Mantel 1966, Peto 1972).
 
+    Its normal approximation is somewhat bold for few seeds: of six a side that do not differ, 8%
+    are below 0.05. It is never taken below what the rarest split of the seeds in two would have.
     NaN where no seed solved, or one side has no seed.
     """
-    if min(len(one.epochs), len(other.epochs)) == 0 or not (one.solved.any() or other.solved.any()):
+    m, n = len(one.epochs), len(other.epochs)
+    if min(m, n) == 0 or not (one.solved.any() or other.solved.any()):
         return math.nan
     with np.errstate(all="ignore"):
-        return float(stats.logrank(one.sample, other.sample).pvalue)
+        found = float(stats.logrank(one.sample, other.sample).pvalue)
+    rarest = min(1.0, 2 / math.comb(m + n, m))
+    return max(found, rarest) if math.isfinite(found) else 1.0  # they all solved at once
 
 
 def holm(p_values: Sequence[float]) -> np.ndarray:
@@ -198,6 +203,8 @@ def variance_split(values: np.ndarray) -> VarianceSplit:
     require(min(rows, columns) >= 2, "design", shape, "use at least two of each")
     gaps = int((~np.isfinite(values)).sum())
     require(gaps == 0, "design", f"{shape}, {gaps} missing", "use every pair once")
+    if np.ptp(values) == 0:
+        return VarianceSplit(*[Estimate(0.0, 0.0, 0.0)] * 3)  # sums would leave a last bit
     data, weights = (axis.ravel() for axis in np.indices(values.shape))
     frame = pd.DataFrame({"value": values.ravel(), "data": data, "weights": weights})
     squares = anova_lm(ols("value ~ C(data) + C(weights)", frame).fit())["mean_sq"]

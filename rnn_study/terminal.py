@@ -155,6 +155,28 @@ def _sensitivity_rows(metric: Metric, header: bool = False) -> Table:
     return rows
 
 
+def cell_comparison(table: pd.DataFrame, metric: Metric) -> Group:
+    """`aggregate.cell_comparison`: a row a pair."""
+    goal, sides = metric.goal is not None, 4  # the index ends in cell and rate, of either side
+    levels = [_plain(name) for name in table.index.names[:-sides]]
+    rows = _table(*levels, "cell", "better", "95%", *(["p"] * goal))
+    for key, row in zip(table.index, table.to_dict("records"), strict=True):
+        first, rate, other, other_rate = key[-sides:]
+        if first == other:
+            first, other = f"{first} at {rate:g}", f"{other_rate:g}"
+        better = "-" if math.isnan(row["probability"]) else f"{row['probability']:.2f}"
+        values = [f"{first} over {other}", better, _range(row["low"], row["high"])]
+        if goal:
+            p = row["log_rank_holm"]
+            values.append("-" if math.isnan(p) else f"{p:.2g}")
+        rows.add_row(*map(_plain, key[:-sides]), *values)
+    note = "  better: the probability, ties counted half, with its 95% interval."
+    if goal:
+        note += "\n  p: that both solve as fast (log-rank), adjusted for all rows (Holm)."
+    title = _title("How often a seed of one cell does better than a seed of another")
+    return Group(title, _indented(rows), Text(f"\n{note}", style="dim"))
+
+
 def failures(trials: Sequence[Trial], reasons: Mapping[str, str]) -> Group:
     """The failed trials, those of one reason together."""
     by_reason: dict[str, list[Trial]] = defaultdict(list)
