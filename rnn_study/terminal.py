@@ -160,12 +160,14 @@ def cell_comparison(table: pd.DataFrame, metric: Metric) -> Group:
     goal, sides = metric.goal is not None, 4  # the index ends in cell and rate, of either side
     levels = [_plain(name) for name in table.index.names[:-sides]]
     rows = _table(*levels, "cell", "better", "95%", *(["p"] * goal))
+    several_rates = any(key[-sides] == key[-2] for key in table.index)  # of one cell
     for key, row in zip(table.index, table.to_dict("records"), strict=True):
         first, rate, other, other_rate = key[-sides:]
-        if first == other:
-            first, other = f"{first} at {rate:g}", f"{other_rate:g}"
+        pair = f"{first} over {other}"
+        if several_rates:
+            pair = f"{first}, rate {rate:g}\n  over {other}, rate {other_rate:g}"
         better = "-" if math.isnan(row["probability"]) else f"{row['probability']:.2f}"
-        values = [f"{first} over {other}", better, _range(row["low"], row["high"])]
+        values = [pair, better, _range(row["low"], row["high"])]
         if goal:
             p = row["log_rank_holm"]
             values.append("-" if math.isnan(p) else f"{p:.2g}")
