@@ -93,6 +93,10 @@ def _show(request: Request, outcome: Report) -> None:
         compared = aggregate.cell_comparison(outcome.runs)
         console.print(terminal.cell_comparison(compared, metric))
         console.print()
+    if aggregate.crossed(outcome.runs):
+        split = aggregate.variance_split(outcome.runs)
+        console.print(terminal.variance_split(split, metric))
+        console.print()
     if outcome.failures:
         console.print(terminal.failures(study.trials(), outcome.failures))
         console.print()

@@ -179,6 +179,24 @@ def cell_comparison(table: pd.DataFrame, metric: Metric) -> Group:
     return Group(title, _indented(rows), Text(f"\n{note}", style="dim"))
 
 
+def variance_split(table: pd.DataFrame, metric: Metric) -> Group:
+    """`aggregate.variance_split`: a row a condition."""
+    parts = ("data", "weights", "rest")
+    names = ("rate" if name == "learning_rate" else str(name) for name in table.index.names)
+    rows = _table(*names, "design", *parts)
+    for (cell, *place), row in zip(table.index, table.to_dict("records"), strict=True):
+        shares = (row[f"{part}_share"] for part in parts)
+        rows.add_row(
+            cell,
+            *map(_plain, place),
+            f"{row['data_seeds']} x {row['weight_seeds']}",
+            *("-" if math.isnan(share) else _percent(share) for share in shares),
+        )
+    title = _title(f"Whose the variance of the validation {metric.title} is")
+    note = "  design: data seeds x weight seeds. rest: of neither alone, but of the pair."
+    return Group(title, _indented(rows), Text(f"\n{note}", style="dim"))
+
+
 def failures(trials: Sequence[Trial], reasons: Mapping[str, str]) -> Group:
     """The failed trials, those of one reason together."""
     by_reason: dict[str, list[Trial]] = defaultdict(list)

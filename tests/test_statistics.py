@@ -79,6 +79,11 @@ class TestInterquartileMean:
         together = iqm(np.concatenate([low, middle, high]))
         assert together.high - together.low > 0.2
 
+    def test_many_small_strata_are_as_wide_as_one_sample(self) -> None:
+        """Of 120 normal values: 2 x 1.98 sqrt(1.196 / 120), by the variance of a trimmed mean."""
+        widths = [found.high - found.low for s in range(40) for found in [iqm(*draws(s, 20, 6))]]
+        assert np.mean(widths) == pytest.approx(2 * 1.98 * math.sqrt(1.196 / 120), rel=0.05)
+
     def test_six_values_have_an_interval_and_five_have_none(self) -> None:
         assert np.isfinite(iqm(draws(1, 6))).all()
         for few in ([draws(1, 5)], [draws(1, 9), draws(2, 5)]):

@@ -87,6 +87,17 @@ class TestTables:
         assert "  lstm, rate 0.001 " in text and "over orthogonal, rate 0.01\n" in text
         assert max(map(len, text.splitlines())) <= 80
 
+    def test_whose_the_variance_is(self, runs):
+        """Every seed on three data seeds, whose accuracies are farther apart than the seeds'."""
+        crossed = [runs.assign(data_seed=d, val_accuracy=runs["seed"] + 4.0 * d) for d in range(3)]
+        text = shown(
+            terminal.variance_split(aggregate.variance_split(pd.concat(crossed)), ACCURACY)
+        )
+        assert max(map(len, text.splitlines())) <= 80
+        # variances of 0, 4, 8 and of 0, 1, 2: 16 and 1; one seed of the stable LSTM failed
+        assert "  lstm                      50  0.01   3 x 3   94%       6%   <1%\n" in text
+        assert "  stable_lstm               50  0.01   3 x 2   97%       3%   <1%\n" in text
+
     def test_failures_are_named_with_their_reason(self, script):
         trials = script.LAPTOP.trials()
         reasons = {trial.id: "OutOfMemoryError: no\nmore" for trial in trials[1:4]}
