@@ -93,18 +93,20 @@ _OF_SOLVING: Final = r"^(solved|share.*|epochs_.*)$"
 """Those that a task without a goal does not have."""
 
 
-def runs(study_name: str, tracking_uri: str | None = None) -> pd.DataFrame:
+def runs(study_name: str, tracking_uri: str | None = None, task: str | None = None) -> pd.DataFrame:
     """The runs of a study, read back from MLflow: one row a run.
 
     Without a `tracking_uri`: MLFLOW_TRACKING_URI, else the SQLite file under the user's home.
-    Raises InvalidInput where there is no such study, or its runs cannot be put into one table.
+    `task`: of this one, where one name was used for several. Raises InvalidInput where there is no
+    such study, or its runs cannot be put into one table.
     """
     # A notebook that only makes tables of a frame it has needs no MLflow.
     from rnn_study import tracking
     from rnn_study.execution import Execution
 
     uri = Execution(tracking_uri=tracking_uri).resolved_tracking_uri
-    return check(tracking.read_runs(uri, study_name))
+    found = tracking.read_runs(uri, study_name)
+    return check(found if task is None else found[found["task"] == task])
 
 
 def length_table(runs: pd.DataFrame, metric: str | None = None) -> pd.DataFrame:
