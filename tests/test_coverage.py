@@ -43,24 +43,31 @@ DRAWS: dict[str, Draw] = {
 }
 
 
-@pytest.mark.parametrize("name", DRAWS)
-@pytest.mark.parametrize("n", [6, 32])
-def test_interquartile_mean_from_six_seeds_on(n: int, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "n"),
+    [
+        ("normal", 6),
+        ("skewed", 6),
+        ("solved or not", 6),
+        ("heavy tails", 32),
+        ("solved or not", 32),
+    ],
+)
+def test_interquartile_mean_from_six_seeds_on(name: str, n: int) -> None:
     rng = np.random.default_rng([n, 1])
     truth = stats.trim_mean(DRAWS[name](rng, 1_000_000), 0.25)
-    found = (statistics.interquartile_mean([DRAWS[name](rng, n)], rng) for _ in range(700))
+    found = (statistics.interquartile_mean([DRAWS[name](rng, n)], rng) for _ in range(600))
     assert 93 <= covered(found, truth) <= 97
 
 
-@pytest.mark.parametrize("name", ["skewed", "solved or not"])
-def test_interquartile_mean_of_three_strata_of_twelve(name: str) -> None:
+def test_interquartile_mean_of_three_strata_of_twelve() -> None:
     rng = np.random.default_rng(2)
 
     def strata(n: int) -> list[np.ndarray]:
-        return [place + DRAWS[name](rng, n) for place in (0, 0.3, 1)]
+        return [place + DRAWS["skewed"](rng, n) for place in (0, 0.3, 1)]
 
     truth = stats.trim_mean(np.concatenate(strata(1_000_000)), 0.25)
-    found = (statistics.interquartile_mean(strata(12), rng) for _ in range(700))
+    found = (statistics.interquartile_mean(strata(12), rng) for _ in range(600))
     assert 93 <= covered(found, truth) <= 97
 
 
@@ -70,7 +77,7 @@ def test_probability_to_be_larger_from_six_seeds_a_side_on(n: int, shift: float)
     rng = np.random.default_rng([n, int(shift)])
     found = (
         statistics.probability_larger(rng.normal(shift, 1, n), rng.normal(0, 1, n))
-        for _ in range(700)
+        for _ in range(600)
     )
     assert 93 <= covered(found, float(stats.norm.cdf(shift / math.sqrt(2)))) <= 97
 
@@ -89,7 +96,7 @@ def test_median_epochs(n: int, limit: float) -> None:
         epochs = rng.exponential(size=n)
         return Times(np.minimum(epochs, limit), epochs <= limit)
 
-    found = (statistics.median_time(sample()) for _ in range(700))
+    found = (statistics.median_time(sample()) for _ in range(600))
     assert 94 <= covered(found, math.log(2)) <= 98.5
 
 
