@@ -12,9 +12,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
-from rnn_study import aggregate, portrait_figures, report
+from rnn_study import aggregate, portrait_figures, report, report_tables, statistics
 from rnn_study.config import Trial
 from rnn_study.dynamics import Kind
 from rnn_study.looks import label
@@ -73,22 +72,20 @@ def _row(
             if name and (name != BIRTH or row.gains):
                 passed.setdefault(name, set()).add(str(row.trial_id))
     births = len(passed.pop(BIRTH, set()))
+    alone, born = statistics.share(single, len(group)), statistics.share(births, len(group))
     last = np.bincount(ends)
     return {
         "seeds": len(group),
         "single": single,
-        **_interval("single", single, len(group)),
+        "single_low": alone.low,
+        "single_high": alone.high,
         "neimark_sacker": births,
-        **_interval("neimark_sacker", births, len(group)),
+        "neimark_sacker_low": born.low,
+        "neimark_sacker_high": born.high,
         "others": len(set().union(*passed.values())),
         "final": Kind(int(last.argmax())).label,
         "final_count": int(last.max()),
     }
-
-
-def _interval(name: str, count: int, seeds: int) -> dict[str, float]:
-    low, high = stats.binomtest(count, seeds).proportion_ci(0.95, method="exact")
-    return {f"{name}_low": float(low), f"{name}_high": float(high)}
 
 
 def write(
@@ -100,11 +97,11 @@ def write(
 ) -> pd.DataFrame:
     """Writes tables and figures into `folder`, and returns the table over the seeds.
 
-    attractors.csv and bifurcations.csv; orbits as PNG and PDF, and orbits_CELL for tasks with
-    several outputs.
+    attractors as CSV, Markdown and LaTeX; bifurcations.csv; orbits as PNG and PDF, and orbits_CELL
+    for tasks with several outputs.
     """
     table = attractor_table(runs, histories, bifurcations)
-    report.write_text(folder / "attractors.csv", table.reset_index().to_csv(index=False))
+    report.write_table(folder / "attractors", report_tables.attractors(table))
     of_runs = runs[["trial_id", "cell", "length", "learning_rate", "seed"]]
     listed = of_runs.merge(bifurcations, on="trial_id").drop(columns="trial_id")
     report.write_text(folder / "bifurcations.csv", listed.to_csv(index=False))

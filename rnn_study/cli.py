@@ -92,6 +92,14 @@ def _show(request: Request, outcome: Report) -> None:
     console.print()
     console.print(terminal.seed_sensitivity(aggregate.seed_sensitivity(outcome.runs), metric))
     console.print()
+    if len(study.cells) > 1:
+        compared = aggregate.cell_comparison(outcome.runs)
+        console.print(terminal.cell_comparison(compared, metric))
+        console.print()
+    if aggregate.crossed(outcome.runs):
+        split = aggregate.variance_split(outcome.runs)
+        console.print(terminal.variance_split(split, metric))
+        console.print()
     if attractors is not None:
         shown = TASKS[study.task].shown[0]
         console.print(terminal.attractors(attractors, shown))

@@ -207,6 +207,9 @@ class Study(Training):
     """Draws the data, the same for every seed."""
     tie_seeds: bool = False
     """Draw the data from each trial's own seed, as the authors' code does."""
+    data_seeds: int = 1
+    """Data seeds, from --data-seed on; every seed is trained on each: a crossed design, which tells
+    the data's part in the variance from the weights'."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -228,6 +231,9 @@ class Study(Training):
         rates = _by_cell("learning_rate", self.learning_rate, require_positive)
         self._set("learning_rate", rates)
         require(isinstance(self.tie_seeds, bool), "tie_seeds", self.tie_seeds, "use True or False")
+        self._set("data_seeds", require_whole("data_seeds", self.data_seeds, 1))
+        crossed_and_tied = self.tie_seeds and self.data_seeds > 1
+        require(not crossed_and_tied, "data_seeds", self.data_seeds, "use 1 with tie_seeds")
         self.trials()  # each checks itself
 
     def decay_epochs_of(self, cell: str) -> tuple[int, ...]:
@@ -245,7 +251,7 @@ class Study(Training):
         return rate
 
     def trials(self) -> list[Trial]:
-        """Every trial of the grid, by cell, then length, then seed."""
+        """Every trial of the grid, by cell, then length, then seed, then data seed."""
         return [
             Trial(
                 **self.training() | {"decay_epochs": self.decay_epochs_of(cell)},
@@ -254,11 +260,12 @@ class Study(Training):
                 length=length,
                 learning_rate=self.learning_rate_of(cell),
                 seed=seed,
-                data_seed=seed if self.tie_seeds else self.data_seed,
+                data_seed=seed if self.tie_seeds else data_seed,
             )
             for cell in self.cells
             for length in self.lengths
             for seed in self.seeds
+            for data_seed in range(self.data_seed, self.data_seed + self.data_seeds)
         ]
 
     @property
@@ -284,7 +291,7 @@ def _epochs(name: str, values: Any) -> tuple[int, ...]:
     return tuple(require_whole(name, each, 1) for each in require_values(name, values, least=0))
 
 
-_ABSENT = {"dynamics_every": 0}
+_ABSENT = {"dynamics_every": 0, "data_seeds": 1}
 """Fields that came after the first ids were given, and the value that leaves those as they were."""
 
 

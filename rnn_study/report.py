@@ -12,19 +12,17 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import matplotlib
 import matplotlib.style
 import pandas as pd
 from matplotlib.figure import Figure
 
-from rnn_study import aggregate, figures
+from rnn_study import aggregate, figures, report_tables
 from rnn_study.looks import setting
+from rnn_study.report_tables import GAP, Shown, interval, number, words
 from rnn_study.tasks import Metric
-
-GAP: Final = "n/a"
-"""Where there is no number."""
 
 
 def notes(metric: Metric) -> dict[str, str]:
@@ -39,8 +37,10 @@ def notes(metric: Metric) -> dict[str, str]:
         "seed_sensitivity": (
             f"Solved: {solved}, with the exact 95% interval of their share (Clopper-Pearson). "
             * goal
-            + f"Min to max: {value} over the seeds; q1 and q3: quartiles; IQM: interquartile mean. "
-            + "Epochs to solve: median, unsolved seeds counted as censored (Kaplan-Meier); "
+            + f"Min to max: {value} over the seeds; q1 and q3: quartiles; IQM: interquartile mean, "
+            + "with its 95% interval (bootstrap) from six seeds on. "
+            + "Epochs to solve: median and 95% interval, unsolved seeds counted as censored "
+            "(Kaplan-Meier); "
             "\N{GREATER-THAN SIGN} where fewer than half had solved by then. "
             * goal
             + "Missing: runs that failed or have not finished."
@@ -51,11 +51,11 @@ def notes(metric: Metric) -> dict[str, str]:
 def write(
     runs: pd.DataFrame, histories: Mapping[str, pd.DataFrame], folder: Path | str
 ) -> list[Path]:
-    """Write both tables, the runs and both figures into `folder`, and return their paths.
+    """Write the tables, the runs and both figures into `folder`, and return their paths.
 
-    length_table and seed_sensitivity as CSV (for machines, in full), Markdown and LaTeX (for
-    people); runs.csv, one row a run; accuracy_by_length (after the task's metric) and
-    training_histories as PNG and PDF.
+    length_table, seed_sensitivity and those of `report_tables` as CSV (for machines, in full),
+    Markdown and LaTeX (for people); runs.csv, one row a run; accuracy_by_length (after the task's
+    metric) and training_histories as PNG and PDF.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -72,6 +72,8 @@ def write(
         "runs.csv": _csv(runs),
     }
     paths = [write_text(folder / name, text) for name, text in texts.items()]
+    for name, shown in report_tables.tables(runs).items():
+        paths += write_table(folder / name, shown)
     with own_style():
         series = seeds.reset_index("length").index.nunique()  # each has an entry in the legend
         by_length = Figure(figsize=(6.5, 3.3 + 0.1 * series), layout="constrained")
@@ -95,6 +97,16 @@ def own_style() -> Iterator[None]:
 def write_text(path: Path, text: str) -> Path:
     """Writes a text file, whole or not at all."""
     return _replace(path, lambda draft: draft.write_text(text, encoding="utf-8", newline="\n"))
+
+
+def write_table(path: Path, shown: Shown) -> list[Path]:
+    """Writes `path`.csv, `path`.md and `path`.tex."""
+    texts = {
+        "csv": _csv(shown.table.reset_index()),
+        "md": _markdown(shown.text, shown.note),
+        "tex": _latex(shown.text, shown.note),
+    }
+    return [write_text(path.with_name(f"{path.name}.{kind}"), text) for kind, text in texts.items()]
 
 
 def write_figure(path: Path, figure: Figure) -> list[Path]:
@@ -138,16 +150,16 @@ def _numbers(table: pd.DataFrame) -> pd.DataFrame:
 
 def _by_length(table: pd.DataFrame, metric: Metric) -> pd.DataFrame:
     """A length table as text, its row levels as columns."""
-    shown = table.map(lambda value: _number(value, metric) if isinstance(value, float) else value)
+    shown = table.map(lambda value: number(value, metric) if isinstance(value, float) else value)
     shown = shown.map(str, na_action="ignore").fillna(GAP)
     levels = table.index.to_frame(index=False).map(setting)
-    levels.columns = pd.MultiIndex.from_product([[""], [_words(n) for n in table.index.names]])
+    levels.columns = pd.MultiIndex.from_product([[""], [words(n) for n in table.index.names]])
     return pd.concat([levels, shown.reset_index(drop=True)], axis="columns")
 
 
 def _by_condition(table: pd.DataFrame, metric: Metric) -> pd.DataFrame:
     """A table of seed sensitivity as text, with the columns that people compare."""
-    levels = table.index.to_frame(index=False).map(setting).rename(columns=_words)
+    levels = table.index.to_frame(index=False).map(setting).rename(columns=words)
     rows = table.to_dict("records")
     Shows = dict[str, Callable[[Mapping[Any, Any]], str]]
     count: Shows = {"seeds": lambda row: str(row["seeds"])}
@@ -155,19 +167,20 @@ def _by_condition(table: pd.DataFrame, metric: Metric) -> pd.DataFrame:
     if metric.goal is not None:
         count = {
             "solved": lambda row: f"{row['solved']}/{row['seeds']}",
-            "95% interval": lambda row: _interval(row["share_low"], row["share_high"]),
+            "95% interval": lambda row: interval(row["share_low"], row["share_high"]),
         }
         speed = {
-            "epochs to solve": lambda row: _epochs(row["epochs_to_solve"], row["epochs_observed"])
+            "epochs to solve": _epochs,
         }
     shown: Shows = {
         **count,
-        "min": lambda row: _number(row["min"], metric),
-        "q1": lambda row: _number(row["q1"], metric),
-        "IQM": lambda row: _number(row["iqm"], metric),
-        "median": lambda row: _number(row["median"], metric),
-        "q3": lambda row: _number(row["q3"], metric),
-        "max": lambda row: _number(row["max"], metric),
+        "min": lambda row: number(row["min"], metric),
+        "q1": lambda row: number(row["q1"], metric),
+        "IQM": lambda row: number(row["iqm"], metric),
+        "IQM 95%": lambda row: interval(row["iqm_low"], row["iqm_high"], metric),
+        "median": lambda row: number(row["median"], metric),
+        "q3": lambda row: number(row["q3"], metric),
+        "max": lambda row: number(row["max"], metric),
         **speed,
         "diverged": lambda row: str(row["diverged"]),
         "missing": lambda row: str(row["failed"] + row["unfinished"]),
@@ -215,23 +228,15 @@ def _rules(table: pd.DataFrame) -> str:
 
 
 def _side(column: Any) -> str:
-    return "left" if column == "cell" else "right"
+    return "left" if column in ("cell", "other") else "right"
 
 
-def _words(name: Any) -> str:
-    return str(name).replace("_", " ")
-
-
-def _number(value: float, metric: Metric) -> str:
-    return metric.text(value) if math.isfinite(value) else GAP
-
-
-def _interval(low: float, high: float) -> str:
-    return f"[{low:.2f}, {high:.2f}]" if math.isfinite(low) else GAP
-
-
-def _epochs(to_solve: float, observed: float) -> str:
-    """The median, or that it lies beyond the last epoch observed."""
-    if math.isfinite(to_solve):
-        return f"{to_solve:.0f}"
-    return f"$>$ {observed:.0f}" if math.isfinite(observed) else GAP
+def _epochs(row: Mapping[Any, Any]) -> str:
+    """The median with its interval, or that it lies beyond the last epoch observed."""
+    median, low, high, observed = (
+        row[f"epochs_{name}"] for name in ("to_solve", "low", "high", "observed")
+    )
+    beyond = f"$>$ {observed:.0f}" if math.isfinite(observed) else GAP
+    if not math.isfinite(median):
+        return beyond
+    return f"{median:.0f} [{low:.0f}, {f'{high:.0f}' if math.isfinite(high) else beyond}]"

@@ -174,6 +174,48 @@ def _sensitivity_rows(metric: Metric, header: bool = False) -> Table:
     return rows
 
 
+def cell_comparison(table: pd.DataFrame, metric: Metric) -> Group:
+    """`aggregate.cell_comparison`: a row a pair."""
+    goal, sides = metric.goal is not None, 4  # the index ends in cell and rate, of either side
+    levels = [_plain(name) for name in table.index.names[:-sides]]
+    rows = _table(*levels, "cell", "better", "95%", *(["p"] * goal))
+    several_rates = any(key[-sides] == key[-2] for key in table.index)  # of one cell
+    for key, row in zip(table.index, table.to_dict("records"), strict=True):
+        first, rate, other, other_rate = key[-sides:]
+        pair = f"{first} over {other}"
+        if several_rates:
+            pair = f"{first}, rate {rate:g}\n  over {other}, rate {other_rate:g}"
+        better = "-" if math.isnan(row["probability"]) else f"{row['probability']:.2f}"
+        values = [pair, better, _range(row["low"], row["high"])]
+        if goal:
+            p = row["log_rank_holm"]
+            values.append("-" if math.isnan(p) else f"{p:.2g}")
+        rows.add_row(*map(_plain, key[:-sides]), *values)
+    note = "  better: the probability, ties counted half, with its 95% interval."
+    if goal:
+        note += "\n  p: that both solve as fast (log-rank), adjusted for all rows (Holm)."
+    title = _title("How often a seed of one cell does better than a seed of another")
+    return Group(title, _indented(rows), Text(f"\n{note}", style="dim"))
+
+
+def variance_split(table: pd.DataFrame, metric: Metric) -> Group:
+    """`aggregate.variance_split`: a row a condition."""
+    parts = ("data", "weights", "rest")
+    names = ("rate" if name == "learning_rate" else str(name) for name in table.index.names)
+    rows = _table(*names, "design", *parts)
+    for (cell, *place), row in zip(table.index, table.to_dict("records"), strict=True):
+        shares = (row[f"{part}_share"] for part in parts)
+        rows.add_row(
+            cell,
+            *map(_plain, place),
+            f"{row['data_seeds']} x {row['weight_seeds']}",
+            *("-" if math.isnan(share) else _percent(share) for share in shares),
+        )
+    title = _title(f"Whose the variance of the validation {metric.title} is")
+    note = "  design: data seeds x weight seeds. rest: of neither alone, but of the pair."
+    return Group(title, _indented(rows), Text(f"\n{note}", style="dim"))
+
+
 def failures(trials: Sequence[Trial], reasons: Mapping[str, str]) -> Group:
     """The failed trials, those of one reason together."""
     by_reason: dict[str, list[Trial]] = defaultdict(list)

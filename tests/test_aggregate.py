@@ -10,8 +10,16 @@ import pytest
 from example_runs import LIMIT, grid, run
 
 import rnn_study
-from rnn_study import aggregate
+from rnn_study import aggregate, statistics
 from rnn_study.errors import InvalidInput
+
+TABLES = (
+    aggregate.length_table,
+    aggregate.seed_sensitivity,
+    aggregate.cell_summary,
+    aggregate.cell_comparison,
+    aggregate.seeds_needed,
+)
 
 
 def table(*rows: dict[str, object]) -> pd.DataFrame:
@@ -87,6 +95,40 @@ class TestQuantiles:
         assert row[["min", "q1", "iqm", "median", "q3", "max"]].tolist() == [0.9] * 6
 
 
+class TestIntervals:
+    VALUES = (0.21, 0.34, 0.4, 0.52, 0.66, 0.83, 0.97)
+
+    def test_the_interquartile_mean_has_that_of_statistics(self) -> None:
+        row = accuracies(*self.VALUES)
+        rng = np.random.default_rng(0)
+        expected = statistics.interquartile_mean([np.array(self.VALUES)], rng)
+        assert (row["iqm"], row["iqm_low"], row["iqm_high"]) == expected
+        assert row["min"] < row["iqm_low"] < row["iqm"] < row["iqm_high"] < row["max"]
+
+    def test_it_is_the_same_whatever_other_conditions_there_are(self) -> None:
+        alone = [run(seed=seed, accuracy=value) for seed, value in enumerate(self.VALUES)]
+        among = table(*alone, *(run(length=40 + 10 * n, seed=s) for n in (2, 3) for s in range(9)))
+        columns = ["iqm", "iqm_low", "iqm_high"]
+        assert among.loc[("lstm", 50, 0.01), columns].tolist() == only(*alone)[columns].tolist()
+
+    def test_it_is_the_generators(self) -> None:
+        frame = pd.DataFrame([run(seed=s, accuracy=v) for s, v in enumerate(self.VALUES)])
+        one, same, other = (
+            aggregate.seed_sensitivity(frame, rng=np.random.default_rng(seed)) for seed in (1, 1, 2)
+        )
+        pd.testing.assert_frame_equal(one, same, check_exact=True)
+        assert one["iqm_low"].iloc[0] != other["iqm_low"].iloc[0]
+
+    def test_fewer_than_six_seeds_leave_a_gap(self) -> None:
+        assert np.isnan(accuracies(*self.VALUES[:5])[["iqm_low", "iqm_high"]].tolist()).all()
+
+    def test_epochs_to_solve_have_that_of_statistics(self) -> None:
+        row = times([3, 5, 8, 13, 21, 34], [])
+        assert row[["epochs_low", "epochs_high"]].tolist() == [3, 34]
+        row = times([4, 7, 9], [LIMIT] * 3)
+        assert row["epochs_low"] == 4 and np.isnan(row["epochs_high"])
+
+
 class TestEpochsToSolve:
     def test_kaplan_and_meiers_medians_of_freireichs_leukaemia_patients(self) -> None:
         """Weeks in remission (Freireich et al., Blood 21, 1963): medians 23 and 8."""
@@ -127,6 +169,32 @@ class TestOddRuns:
         assert (row["seeds"], row["solved"], row["diverged"]) == (3, 0, 3)
         assert row[["min", "iqm", "median", "max", "epochs_to_solve"]].isna().all()
 
+    def test_a_trial_that_is_there_twice_is_refused(self) -> None:
+        """Two studies trained it, or two versions of the software: its seed would count double."""
+        mixed = pd.concat([grid(), grid(cells=("lstm",), lengths=(75,), seeds=1)])
+        expected = "runs: 'lstm, length 75, seed 0 twice' is not allowed; use each trial once"
+        for make in TABLES:
+            with pytest.raises(InvalidInput, match=expected):
+                make(mixed)
+
+    def test_two_studies_of_other_settings_are_apart(self) -> None:
+        mixed = pd.concat([grid(), grid().assign(hidden=7)])
+        assert table(*mixed.to_dict("records"))["seeds"].sum() == 120
+        assert aggregate.cell_comparison(mixed).index.names[:2] == ["length", "hidden"]
+
+    def test_runs_of_two_tasks_are_refused(self) -> None:
+        mixed = pd.concat([grid(), grid().assign(task="sine", val_loss=0.1)])
+        for make in TABLES:
+            with pytest.raises(InvalidInput, match=r"runs: \['sine', 'symbol'\] .*of one task"):
+                make(mixed)
+
+    def test_what_are_no_runs_is_refused(self) -> None:
+        for missing in ("seed", "solved", "val_accuracy"):
+            with pytest.raises(InvalidInput, match=f"runs: 'no column {missing}'"):
+                aggregate.seed_sensitivity(grid().drop(columns=missing))
+        with pytest.raises(InvalidInput, match="task: 'chess' is not allowed; choose from sine"):
+            aggregate.seed_sensitivity(grid().assign(task="chess"))
+
     def test_no_finished_run(self) -> None:
         runs = pd.DataFrame([run(seed=s, status="RUNNING") for s in range(3)])
         row = aggregate.seed_sensitivity(runs).iloc[0]
@@ -145,11 +213,11 @@ class TestOddRuns:
 
     @pytest.mark.parametrize("runs", [pd.DataFrame(), grid().iloc[:0]])
     def test_no_run_at_all(self, runs: pd.DataFrame) -> None:
-        sensitivity, lengths = aggregate.seed_sensitivity(runs), aggregate.length_table(runs)
+        sensitivity = aggregate.seed_sensitivity(runs)
         assert list(sensitivity.columns) == list(aggregate.STATISTICS)
         assert sensitivity.index.names == ["cell", "length", "learning_rate"]
-        assert sensitivity.empty
-        assert lengths.empty
+        assert all(make(runs).empty for make in TABLES)
+        assert not aggregate.crossed(runs)
 
     def test_missing_flags_mean_no(self) -> None:
         runs = pd.DataFrame([run(seed=0, solved_at=3), run(seed=1)])
@@ -210,7 +278,7 @@ class TestTables:
     def test_the_order_of_runs_changes_nothing(self, seed: int) -> None:
         runs = pd.concat([grid(), pd.DataFrame([run(hidden=7, seed=s) for s in range(3)])])
         mixed = runs.sample(frac=1, random_state=seed)
-        for make in (aggregate.length_table, aggregate.seed_sensitivity):
+        for make in TABLES:
             pd.testing.assert_frame_equal(make(mixed), make(runs), check_exact=True)
 
     def test_cells_stand_as_in_their_registry_and_unknown_ones_last(self) -> None:
@@ -255,8 +323,19 @@ class TestTables:
 
 
 def test_runs_are_read_through_tracking(monkeypatch: pytest.MonkeyPatch) -> None:
-    reader = SimpleNamespace(read_runs=lambda uri, name: pd.DataFrame([[uri, name]]))
-    monkeypatch.setattr(rnn_study, "tracking", reader, raising=False)
+    def read(uri: str, name: str) -> pd.DataFrame:
+        return pd.DataFrame([run() | {"asked": (uri, name)}])
+
+    monkeypatch.setattr(rnn_study, "tracking", SimpleNamespace(read_runs=read), raising=False)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://one:5000")
-    assert aggregate.runs("a-study").to_numpy().tolist() == [["http://one:5000", "a-study"]]
-    assert aggregate.runs("a-study", "sqlite:///two.db").iloc[0, 0] == "sqlite:///two.db"
+    assert aggregate.runs("a-study")["asked"].tolist() == [("http://one:5000", "a-study")]
+    assert aggregate.runs("a-study", "sqlite:///two.db")["asked"][0][0] == "sqlite:///two.db"
+
+
+def test_of_a_name_that_was_used_for_two_tasks_one_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    both = pd.concat([grid(), grid().assign(task="sine", val_loss=0.1)])
+    reader = SimpleNamespace(read_runs=lambda uri, name: both)
+    monkeypatch.setattr(rnn_study, "tracking", reader, raising=False)
+    with pytest.raises(InvalidInput, match="choose the runs of one task"):
+        aggregate.runs("a-study")
+    assert set(aggregate.runs("a-study", task="sine")["task"]) == {"sine"}

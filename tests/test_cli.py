@@ -5,7 +5,7 @@ Whole studies are in `test_study.py`.
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -107,6 +107,7 @@ class TestFlags:
             "learning_rate": "0.3",
             "data_seed": "9",
             "tie_seeds": "",
+            "data_seeds": "4",
             "pack_size": "3",
             "device": "cpu",
             "cpus_per_pack": "2",
@@ -118,12 +119,17 @@ class TestFlags:
             "ray_address": "local",
         }
         assert list(new) == [field.name for field in (*fields(Study), *fields(Execution))]
-        request = ask(" ".join(f"--{name.replace('_', '-')} {v}" for name, v in new.items()))
+        flags = {name: f"--{name.replace('_', '-')} {value}" for name, value in new.items()}
+        crossed = flags.pop("data_seeds")  # refused with --tie-seeds
+        request = ask(" ".join(flags.values()))
+        assert ask(crossed).study == replace(script.LAPTOP, data_seeds=4)
         for asked, preset in (
             (request.study, script.LAPTOP),
             (request.execution, script.PRESETS["laptop"].execution),
         ):
             for field in fields(asked):
+                if field.name == "data_seeds":
+                    continue
                 assert getattr(asked, field.name) != getattr(preset, field.name), field.name
 
     def test_a_flag_overrides_the_preset_that_follows_it(self, ask):

@@ -117,6 +117,24 @@ def test_tied_seeds_draw_the_data_too():
     assert all(t.data_seed == t.seed for t in replace(STUDY, tie_seeds=True).trials())
 
 
+def test_a_crossed_study_trains_every_seed_on_every_data_seed():
+    crossed = replace(STUDY, data_seed=7, data_seeds=3)
+    pairs = [(t.seed, t.data_seed) for t in crossed.trials() if (t.cell, t.length) == ("lstm", 50)]
+    assert pairs == [(s, d) for s in (5, 1, 3) for d in (7, 8, 9)]
+    assert len({t.id for t in crossed.trials()}) == 36
+    plain = {t.id for t in replace(STUDY, data_seed=8).trials()}
+    assert plain < {t.id for t in crossed.trials()}, "what was trained on one counts for the other"
+    with pytest.raises(InvalidInput, match="data_seeds: 2 is not allowed; use 1 with tie_seeds"):
+        replace(STUDY, tie_seeds=True, data_seeds=2)
+
+
+def test_the_id_of_a_study_never_changes_by_accident():
+    """It finds the parent run again. `data_seeds` came later, and one is what was before."""
+    assert STUDY.id == "6109e5b5fbdd1c51"
+    crossed = replace(STUDY, data_seeds=2)
+    assert crossed.declaration()["data_seeds"] == 2 and crossed.id != STUDY.id
+
+
 def test_a_learning_rate_for_each_cell():
     rates = {"lstm": 0.01, "orthogonal": 1}
     found = {t.cell: t.learning_rate for t in replace(STUDY, learning_rate=rates).trials()}
@@ -214,6 +232,9 @@ def test_a_decay_epoch_is_a_count(epoch):
         ("learning_rate", {"lstm": 1.0, "orthogonal": -1}, "-1", "finite number above 0"),
         ("task", "cosine", "'cosine'", "choose from sine, symbol"),
         ("data_seed", -1, "-1", "whole number of at least 0"),
+        ("data_seeds", 0, "0", "whole number of at least 1"),
+        ("data_seeds", 2.5, "2.5", "whole number of at least 1"),
+        ("data_seeds", (0, 1), "(0, 1)", "whole number of at least 1"),
         ("name", "", "''", "letters"),
         ("name", "../up", "'../up'", "letters"),
         ("name", "a" * 101, "aaa'", "at most 100"),

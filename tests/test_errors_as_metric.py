@@ -86,7 +86,7 @@ class TestTables:
 
     def test_nothing_is_said_about_solving(self) -> None:
         table = aggregate.seed_sensitivity(grid())
-        statistics = ["seeds", "min", "q1", "iqm", "median", "q3", "max"]
+        statistics = ["seeds", "min", "q1", "iqm", "iqm_low", "iqm_high", "median", "q3", "max"]
         assert list(table.columns) == [*statistics, "diverged", "failed", "unfinished"]
         best = aggregate.seed_sensitivity(grid(), "best_val_loss")
         np.testing.assert_allclose(best["min"], table["min"] / 2)

@@ -15,9 +15,8 @@ from matplotlib.figure import Figure
 
 from rnn_study import aggregate, report
 
-TABLES = [
-    f"{n}.{kind}" for n in ("length_table", "seed_sensitivity") for kind in ("csv", "md", "tex")
-]
+NAMES = ("length_table", "seed_sensitivity", "cell_summary", "cell_comparison", "seeds_needed")
+TABLES = [f"{name}.{kind}" for name in NAMES for kind in ("csv", "md", "tex")]
 FIGURES = [f"{n}.{k}" for n in ("accuracy_by_length", "training_histories") for k in ("png", "pdf")]
 
 
@@ -80,8 +79,8 @@ def test_csv_holds_the_whole_table(study: dict[str, bytes], tmp_path: Path) -> N
 
 
 def test_markdown_is_a_table_with_a_note(study: dict[str, bytes]) -> None:
-    for name, rows in (("length_table.md", 3), ("seed_sensitivity.md", 9)):
-        lines = study[name].decode().splitlines()
+    for name, rows in zip(NAMES, (3, 9, 3, 9, 9), strict=True):
+        lines = study[f"{name}.md"].decode().splitlines()
         table = [line for line in lines if line.startswith("|")]
         assert len(table) == rows + 2
         assert len({line.count("|") for line in table}) == 1
@@ -110,8 +109,8 @@ def test_latex_is_sound(study: dict[str, bytes], tmp_path: Path) -> None:
     more = written(odd, tmp_path / "odd")
     nothing = written(pd.DataFrame(), tmp_path / "nothing")
     for files in (study, more, nothing):
-        for name in ("length_table.tex", "seed_sensitivity.tex"):
-            assert_is_latex(files[name].decode())
+        for name in NAMES:
+            assert_is_latex(files[f"{name}.tex"].decode())
     assert r"\multicolumn{3}{c}{stable\_lstm}" in study["length_table.tex"].decode()
     assert r"\cmidrule(lr){2-4}" in study["length_table.tex"].decode()
     assert r"\cmidrule(lr){3-5}" in more["length_table.tex"].decode()
@@ -119,13 +118,48 @@ def test_latex_is_sound(study: dict[str, bytes], tmp_path: Path) -> None:
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="needs LaTeX")
 def test_latex_compiles(study: dict[str, bytes], tmp_path: Path) -> None:
-    body = study["length_table.tex"].decode() + study["seed_sensitivity.tex"].decode()
+    study = study | written(crossed(), tmp_path / "crossed")
+    body = "".join(text.decode() for name, text in study.items() if name.endswith(".tex"))
     text = (
         rf"\documentclass{{article}}\usepackage{{booktabs}}\begin{{document}}{body}\end{{document}}"
     )
     (tmp_path / "tables.tex").write_text(text)
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "tables.tex"]
     subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+
+
+def crossed() -> pd.DataFrame:
+    """Every seed on two data seeds, whose accuracies are a tenth apart."""
+    pairs = [(seed, data_seed) for seed in range(6) for data_seed in range(2)]
+    rows = [run(seed=s, data_seed=d, accuracy=0.3 + 0.1 * d + 0.01 * s) for s, d in pairs]
+    return pd.DataFrame([*rows, run("orthogonal", seed=0)])
+
+
+def test_variances_are_split_where_seeds_are_crossed(
+    study: dict[str, bytes], tmp_path: Path
+) -> None:
+    assert not any(name.startswith("variance") for name in study)
+    files = written(crossed(), tmp_path)
+    assert_is_latex(files["variance_split.tex"].decode())
+    lstm, orthogonal = files["variance_split.md"].decode().splitlines()[2:4]
+    cells = [cell.strip() for cell in lstm.split("|")][4:-1]
+    # two values a tenth apart deviate by 0.1 / sqrt 2; 0 to 0.05 in steps of 0.01 by 0.0187
+    assert cells[:4] == ["2", "6", "0", "0.071"]
+    assert [cells[6], cells[9]] == ["0.019", "0.000"]
+    assert [cells[5], cells[8], cells[11]] == ["93%", "7%", "0%"]
+    assert orthogonal.count("n/a") == 9
+
+
+def test_comparisons_read_as_the_table_says(study: dict[str, bytes]) -> None:
+    lines = study["cell_comparison.md"].decode().splitlines()
+    titles = [title.strip() for title in lines[0].split("|")][1:-1]
+    shown = ["length", "cell", "other", "better", "95% interval", "log-rank p", "adjusted p"]
+    assert titles == shown
+    for line, row in zip(lines[2:], aggregate.cell_comparison(grid()).itertuples(), strict=False):
+        cells = [cell.strip() for cell in line.split("|")][4:-1]
+        assert cells[0] == f"{row.probability:.2f}"
+        assert cells[1] == f"[{row.low:.2f}, {row.high:.2f}]"
+        assert cells[2:] == [f"{row.log_rank:.2g}", f"{row.log_rank_holm:.2g}"]
 
 
 def test_gaps_are_shown(tmp_path: Path) -> None:
@@ -135,7 +169,7 @@ def test_gaps_are_shown(tmp_path: Path) -> None:
     lstm, orthogonal = files["seed_sensitivity.md"].decode().splitlines()[2:4]
     assert [cell.strip() for cell in lstm.split("|")][4:6] == ["0/2", "[0.00, 0.84]"]
     assert [cell.strip() for cell in lstm.split("|")][-4:-1] == [f"> {LIMIT}", "1", "0"]
-    assert orthogonal.count("n/a") == 8
+    assert orthogonal.count("n/a") == 9
     assert [cell.strip() for cell in orthogonal.split("|")][-2] == "2"
     assert files["length_table.csv"].decode().splitlines()[1] == "50,0.25,0.25,0,2,,,0,0"
 

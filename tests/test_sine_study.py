@@ -14,10 +14,20 @@ from mlflow.tracking import MlflowClient
 from rnn_study import tracking
 from rnn_study.tasks import TASKS
 
-FLAGS = (
-    "--epochs 40 --train-size 30 --val-size 20 --hidden 16 --dynamics-every 20"
-    " --checkpoint-seconds 0.2"
-).split()
+FLAGS = [
+    "--epochs",
+    "40",
+    "--train-size",
+    "30",
+    "--val-size",
+    "20",
+    "--hidden",
+    "16",
+    "--dynamics-every",
+    "20",
+    "--checkpoint-seconds",
+    "0.2",
+]
 
 
 @pytest.fixture(scope="module")

@@ -72,6 +72,32 @@ class TestTables:
         assert "0.20-0.30     >60  1 diverged,\n" in text
         assert "1 failed\n" in text
 
+    def test_cells_against_each_other(self, runs):
+        compared = aggregate.cell_comparison(runs)
+        text = shown(terminal.cell_comparison(compared, ACCURACY))
+        assert max(map(len, text.splitlines())) <= 80
+        assert len([line for line in text.splitlines() if " over " in line]) == 5 * 6
+        assert "      50  lstm over orthogonal                     0.83  0.36-0.98  1\n" in text
+        settings = pd.concat([runs, runs.assign(learning_rate=0.001, hidden=7)])
+        text = shown(terminal.cell_comparison(aggregate.cell_comparison(settings), ACCURACY))
+        assert max(map(len, text.splitlines())) <= 80
+        assert text.splitlines()[2].split() == ["length", "hidden", "cell", "better", "95%", "p"]
+        rates = pd.concat([runs, runs.assign(learning_rate=0.001)])
+        text = shown(terminal.cell_comparison(aggregate.cell_comparison(rates), ACCURACY))
+        assert "  lstm, rate 0.001 " in text and "over orthogonal, rate 0.01\n" in text
+        assert max(map(len, text.splitlines())) <= 80
+
+    def test_whose_the_variance_is(self, runs):
+        """Every seed on three data seeds, whose accuracies are farther apart than the seeds'."""
+        crossed = [runs.assign(data_seed=d, val_accuracy=runs["seed"] + 4.0 * d) for d in range(3)]
+        text = shown(
+            terminal.variance_split(aggregate.variance_split(pd.concat(crossed)), ACCURACY)
+        )
+        assert max(map(len, text.splitlines())) <= 80
+        # variances of 0, 4, 8 and of 0, 1, 2: 16 and 1; one seed of the stable LSTM failed
+        assert "  lstm                      50  0.01   3 x 3   94%       6%   <1%\n" in text
+        assert "  stable_lstm               50  0.01   3 x 2   97%       3%   <1%\n" in text
+
     def test_failures_are_named_with_their_reason(self, script):
         trials = script.LAPTOP.trials()
         reasons = {trial.id: "OutOfMemoryError: no\nmore" for trial in trials[1:4]}
