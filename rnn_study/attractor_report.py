@@ -132,8 +132,7 @@ def _drawn(runs: pd.DataFrame, albums: Albums) -> dict[str, tuple[Trial, Album]]
         album = albums(row["run_id"])
         if album is not None:
             trial = trial_of(row)
-            words = f", solved at epoch {row['epochs_to_solve']:.0f}" if len(solved) else ""
-            chosen[f"{label(cell)}, length {trial.length}, seed {trial.seed}{words}"] = trial, album
+            chosen[f"{label(cell)}, length {trial.length}, seed {trial.seed}"] = trial, album
     return chosen
 
 

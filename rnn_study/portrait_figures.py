@@ -87,7 +87,7 @@ def compared(albums: Mapping[str, tuple[Trial, Album]]) -> Figure:
             ax = panels[place, column] if wide else panels[0, place]
             _draw(album, probe, 0, ax, scale)
             words = f"{title}\ninput {probe}" + f", output {task.answers[0]}" * wide
-            ax.set_title(words, fontsize=TEXT, y=0.97)
+            ax.set_title(words, fontsize=SMALL, y=0.97)
     _bar(figure, panels.ravel().tolist(), scale)
     figure.set_layout_engine("constrained", wspace=0.16)
     return figure
