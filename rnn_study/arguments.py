@@ -20,11 +20,12 @@ from rich.table import Table
 
 from rnn_study.cells import CELLS
 from rnn_study.config import Study, Training
-from rnn_study.errors import InvalidInput, require_member
+from rnn_study.errors import InvalidInput, require, require_member
 from rnn_study.execution import Execution
+from rnn_study.search import Search
 from rnn_study.tally import count
 from rnn_study.tasks import TASKS
-from rnn_study.words import checked, reader
+from rnn_study.words import Range, checked, reader
 
 DEFAULT = "laptop"
 """The preset that is meant where none is named."""
@@ -66,8 +67,11 @@ def parse(presets: Mapping[str, Preset], question: str, argv: Sequence[str]) -> 
     training = [f.name for f in fields(Training)]
     grid = [f.name for f in fields(Study) if f.name not in training]
     placement = [f.name for f in fields(Execution)]
+    searching = [f.name for f in fields(Search) if f.name not in ("low", "high")]
+    defaults = next(iter(preset.study.searches().values()), Search(1e-4, 1e-1))
     sections = {
         "study": _section(Study, grid, preset.study),
+        "search": _section(Search, searching, defaults, "search_"),
         "training": _section(Training, training, preset.study),
         "execution": _section(Execution, placement, preset.execution),
     }
@@ -86,13 +90,16 @@ def parse(presets: Mapping[str, Preset], question: str, argv: Sequence[str]) -> 
         config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
     )
     if unknown:
-        known = ["preset", "dry_run", *grid, *training, *placement]
+        options = [f"search_{name}" for name in searching]
+        known = ["preset", "dry_run", *grid, *options, *training, *placement]
         raise InvalidInput("argument", unknown[0], _hint(unknown[0], known))
     values = {
         name: checked(name, value)
         for title in sections
         for name, value in vars(getattr(made, title)).items()
     }
+    search = {name: values[f"search_{name}"] for name in searching}
+    values["learning_rate"] = _searched(values["learning_rate"], search, defaults)
     return Request(
         Study(**{name: values[name] for name in (*training, *grid)}),
         Execution(**{name: values[name] for name in placement}),
@@ -100,7 +107,24 @@ def parse(presets: Mapping[str, Preset], question: str, argv: Sequence[str]) -> 
     )
 
 
-def _section(cls: type, names: Sequence[str], defaults: Study | Execution) -> type:
+def _searched(rate: Any, options: Mapping[str, Any], defaults: Search) -> Any:
+    """A learning rate as it was read, its ranges made into searches with these options."""
+    rates = rate if isinstance(rate, Mapping) else {"": rate}
+    ranges = (Range, Search)  # of the command line, or of the preset
+    made = {
+        cell: Search(each.low, each.high, **options) if isinstance(each, ranges) else each
+        for cell, each in rates.items()
+    }
+    if not any(isinstance(each, Search) for each in made.values()):
+        for name, value in options.items():
+            unused = "give a range to search: --learning-rate LOW:HIGH"
+            require(value == getattr(defaults, name), f"search_{name}", value, unused)
+    return made if isinstance(rate, Mapping) else made[""]
+
+
+def _section(
+    cls: type, names: Sequence[str], defaults: Study | Search | Execution, prefix: str = ""
+) -> type:
     """A dataclass of the named fields of `cls`: a section of the help.
 
     It checks nothing, so that no InvalidInput is raised within tyro.
@@ -111,7 +135,9 @@ def _section(cls: type, names: Sequence[str], defaults: Study | Execution) -> ty
         for base in reversed(cls.__mro__[:-1])
         for parameter in docstring_parser.parse_from_object(base).params
     }
-    flags = [_flag(name, hints[name], getattr(defaults, name), docs[name]) for name in names]
+    flags = [
+        _flag(prefix + name, hints[name], getattr(defaults, name), docs[name]) for name in names
+    ]
     summary = (cls.__doc__ or "").partition("\n")[0]
     return make_dataclass(cls.__name__, flags, namespace={"__doc__": summary})
 
@@ -122,7 +148,7 @@ def _flag(name: str, hint: Any, default: Any, text: str) -> tuple[str, Any, Any]
     metadata: list[object] = [tyro.conf.arg(help_behavior_hint="" if unset else None)]
     if hint is not bool:
         metadata.append(reader(name, hint))
-    made = field(default_factory=lambda: default, metadata={"help": text})
+    made = field(default_factory=lambda: default, metadata={"help": " ".join(text.split())})
     return name, Annotated[hint, *metadata], made
 
 
@@ -138,7 +164,7 @@ def _introduce(presets: Mapping[str, Preset], question: str) -> None:
     console.print(f"{' '.join(question.split())}\n\n[bold]presets[/]")
     table = Table(box=None, show_header=False, padding=(0, 0, 0, 2))
     for name, preset in presets.items():
-        trials = count(len(preset.study.trials()), "trial")
+        trials = count(preset.study.size, "trial")
         default = " (the default)" if name == DEFAULT else ""
         table.add_row(f"[bold]{name}[/]", trials, _size(preset.study))
         table.add_row("", "", f"[dim]{preset.description}{default}[/]")
@@ -157,6 +183,10 @@ _EXAMPLES = (
     ("--preset smoke --dry-run", "print a plan, start nothing"),
     ("--cells lstm orthogonal --lengths 50 100 --seeds 16", "ask for other trials"),
     ("--cells lstm orthogonal --learning-rate lstm=1e-2 orthogonal=1e-3", "a rate for each"),
+    (
+        "--cells lstm --learning-rate 1e-4:1e-1 --search-trials 16 --search-seeds 4",
+        "search the rate for each length, then train the best with fresh seeds",
+    ),
     ("--preset paper --help", "another preset's defaults"),
 )
 

@@ -52,13 +52,13 @@ def main(presets: Mapping[str, Preset], question: str, argv: Sequence[str] | Non
 
 
 def _plan(request: Request) -> int:
-    from rnn_study import scheduling
+    from rnn_study import scheduling, search_report
 
     study, execution = request.study, request.execution
     plan = scheduling.plan(study, execution)
-    _console().print(
-        terminal.plan(study, execution, plan.packs, plan.finished, plan.resources, plan.seconds)
-    )
+    searches = search_report.plan(study, plan.searches) if plan.searches else None
+    facts = (plan.packs, plan.finished, plan.resources, plan.seconds, searches)
+    _console().print(terminal.plan(study, execution, *facts))
     return OK
 
 
@@ -79,7 +79,7 @@ def _run(request: Request) -> int:
 
 def _show(request: Request, outcome: Report) -> None:
     """Write the tables and figures, and print what a user wants to read first."""
-    from rnn_study import aggregate, report, tracking
+    from rnn_study import aggregate, report, search_report, tracking
 
     study, execution = request.study, request.execution
     folder = execution.results(study)
@@ -88,6 +88,10 @@ def _show(request: Request, outcome: Report) -> None:
     metric = aggregate.metric_of(outcome.runs)
     console = _console()
     console.print()
+    if study.searches():
+        search_report.write(study, outcome.search, folder)
+        console.print(search_report.found(study, outcome.search))
+        console.print()
     console.print(terminal.length_table(aggregate.length_table(outcome.runs), metric))
     console.print()
     console.print(terminal.seed_sensitivity(aggregate.seed_sensitivity(outcome.runs), metric))
@@ -105,7 +109,7 @@ def _show(request: Request, outcome: Report) -> None:
         console.print(terminal.attractors(attractors, shown))
         console.print()
     if outcome.failures:
-        console.print(terminal.failures(study.trials(), outcome.failures))
+        console.print(terminal.failures(outcome.trials, outcome.failures))
         console.print()
     console.print(terminal.times(outcome.seconds))
     console.print(f"Tables and figures: {folder}", soft_wrap=True)

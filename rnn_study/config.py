@@ -25,10 +25,14 @@ from rnn_study.errors import (
     require_values,
     require_whole,
 )
+from rnn_study.search import Search
 from rnn_study.tasks import TASKS
 
 NUMERICS = 1
 """Raised by hand when a change of the code changes results; part of every trial's id."""
+
+Condition = tuple[str, int]
+"""Cell and length: what a searched learning rate belongs to."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,8 +205,9 @@ class Study(Training):
     """Sequence lengths, time steps."""
     seeds: Sequence[int]
     """One number n means the seeds 0 to n - 1; several numbers mean those; a:b means a to b - 1."""
-    learning_rate: float | Mapping[str, float]
-    """Adam's initial learning rate: one number, or one per cell as `lstm=1e-2 orthogonal=1e-3`."""
+    learning_rate: float | Search | Mapping[str, float | Search]
+    """Adam's initial learning rate: one number, one per cell as `lstm=1e-2 orthogonal=1e-3`, or
+    LOW:HIGH, to search between them for each cell and length."""
     data_seed: int = 0
     """Draws the data, the same for every seed."""
     tie_seeds: bool = False
@@ -228,21 +233,23 @@ class Study(Training):
             self._set(axis, tuple(require_whole(axis, value, 0) for value in getattr(self, axis)))
         self._set("data_seed", require_whole("data_seed", self.data_seed, 0))
         require_member("task", self.task, TASKS)
-        rates = _by_cell("learning_rate", self.learning_rate, require_positive)
-        self._set("learning_rate", rates)
+        self._set("learning_rate", _by_cell("learning_rate", self.learning_rate, _rate))
         require(isinstance(self.tie_seeds, bool), "tie_seeds", self.tie_seeds, "use True or False")
         self._set("data_seeds", require_whole("data_seeds", self.data_seeds, 1))
         crossed_and_tied = self.tie_seeds and self.data_seeds > 1
         require(not crossed_and_tied, "data_seeds", self.data_seeds, "use 1 with tie_seeds")
-        self.trials()  # each checks itself
+        searches = self.searches()
+        for search in searches.values():
+            search.check(TASKS[self.task].metric, self.seeds)
+        self.trials({condition: search.low for condition, search in searches.items()})  # check all
 
     def decay_epochs_of(self, cell: str) -> tuple[int, ...]:
         """The epochs after which the rate of `cell` falls; none where only others are named."""
         epochs = self.decay_epochs
         return epochs.get(cell, ()) if isinstance(epochs, Mapping) else epochs
 
-    def learning_rate_of(self, cell: str) -> float:
-        """The initial learning rate of `cell`."""
+    def learning_rate_of(self, cell: str) -> float | Search:
+        """The initial learning rate of `cell`, or how it is found."""
         rate = self.learning_rate
         if isinstance(rate, Mapping):
             needed = f"give one for each cell, {cell} too"
@@ -250,23 +257,58 @@ class Study(Training):
             rate = rate[cell]
         return rate
 
-    def trials(self) -> list[Trial]:
-        """Every trial of the grid, by cell, then length, then seed, then data seed."""
+    def searches(self) -> dict[Condition, Search]:
+        """The conditions whose learning rate is searched, in the order of `trials`."""
+        rates = {cell: self.learning_rate_of(cell) for cell in self.cells}
+        return {
+            (cell, length): rate
+            for cell, rate in rates.items()
+            for length in self.lengths
+            if isinstance(rate, Search)
+        }
+
+    def trials(self, rates: Mapping[Condition, float] | None = None) -> list[Trial]:
+        """Every trial of the grid, by cell, then length, then seed, then data seed.
+
+        `rates`: what searches have found. Conditions whose search has found none are left out.
+        """
         return [
-            Trial(
-                **self.training() | {"decay_epochs": self.decay_epochs_of(cell)},
-                task=self.task,
-                cell=cell,
-                length=length,
-                learning_rate=self.learning_rate_of(cell),
-                seed=seed,
-                data_seed=seed if self.tie_seeds else data_seed,
-            )
+            self.trial(cell, length, rate, seed, data_seed)
             for cell in self.cells
             for length in self.lengths
+            if (rate := self._found(cell, length, rates or {})) is not None
             for seed in self.seeds
             for data_seed in range(self.data_seed, self.data_seed + self.data_seeds)
         ]
+
+    def trial(
+        self,
+        cell: str,
+        length: int,
+        learning_rate: float,
+        seed: int,
+        data_seed: int | None = None,
+    ) -> Trial:
+        """A trial with the settings of this study, and its data unless others are named."""
+        own = self.data_seed if data_seed is None else data_seed
+        return Trial(
+            **self.training() | {"decay_epochs": self.decay_epochs_of(cell)},
+            task=self.task,
+            cell=cell,
+            length=length,
+            learning_rate=learning_rate,
+            seed=seed,
+            data_seed=seed if self.tie_seeds else own,
+        )
+
+    def _found(self, cell: str, length: int, rates: Mapping[Condition, float]) -> float | None:
+        rate = self.learning_rate_of(cell)
+        return rates.get((cell, length)) if isinstance(rate, Search) else rate
+
+    @property
+    def size(self) -> int:
+        """Trials of its tables."""
+        return len(self.trials(dict.fromkeys(self.searches(), 1.0)))
 
     @property
     def id(self) -> str:
@@ -276,6 +318,10 @@ class Study(Training):
     def declaration(self) -> dict[str, Any]:
         """The study as plain JSON values."""
         return json.loads(json.dumps(asdict(self)))
+
+
+def _rate(name: str, value: Any) -> float | Search:
+    return value if isinstance(value, Search) else require_positive(name, value)
 
 
 def _by_cell(name: str, value: Any, check: Callable[[str, Any], Any]) -> Any:

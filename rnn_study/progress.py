@@ -20,7 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rnn_study.config import Pack, Study, Trial
-from rnn_study.tally import History, PackTally, Tally, about, count, duration, label, seed_range
+from rnn_study.tally import History, PackTally, Tally, about, count, duration, seed_range
 
 
 @runtime_checkable
@@ -30,6 +30,9 @@ class Observer(Protocol):
     def plan(self, study: Study, packs: Sequence[Pack], finished: int) -> None:
         """Before training: the packs to train, and how many trials were finished earlier."""
 
+    def more(self, packs: Sequence[Pack], finished: int) -> None:
+        """A search brought packs that were not planned; some of its trials finished earlier."""
+
     def started(self, pack: Pack) -> None:
         """A pack starts; it may crash and go on from a checkpoint without a word."""
 
@@ -37,7 +40,8 @@ class Observer(Protocol):
         """New epochs, by trial id, since the last report."""
 
     def finished(self, trial: Trial, summary: Mapping[str, float]) -> None:
-        """A trial ended: solved, diverged or at its last epoch; also one of no pack."""
+        """A trial ended: solved, diverged, stopped by a search, or at its last epoch; also one of
+        no pack."""
 
     def failed(self, trials: Sequence[Trial], reason: str) -> None:
         """Trials of one pack ended without a result; none did, if the pack failed after them."""
@@ -88,6 +92,9 @@ class PlainProgress:
         self._tally.plan(study, packs, finished)
         self._say(plan_line(self._tally))
 
+    def more(self, packs: Sequence[Pack], finished: int) -> None:
+        self._tally.more(packs, finished)
+
     def started(self, pack: Pack) -> None:
         self._report(self._tally.started(pack), "started")
 
@@ -103,7 +110,7 @@ class PlainProgress:
     def failed(self, trials: Sequence[Trial], reason: str) -> None:
         if trials:
             self._tally.fail(trials)
-            self._say(f"{label(trials)}: failed: {_one_line(reason)}")
+            self._say(f"{self._tally.label(trials)}: failed: {_one_line(reason)}")
 
     def ended(self, pack: Pack) -> None:
         tally = self._tally.ended(pack)
@@ -119,7 +126,7 @@ class PlainProgress:
         left = self._tally.seconds_left()
         rest = f", about {about(left)} left" if left else ""
         done = f"{self._tally.done} of {self._tally.total} trials done"
-        self._say(f"{label(tally.pack.trials)}: {what}; {done}{rest}")
+        self._say(f"{self._tally.label(tally.pack.trials)}: {what}; {done}{rest}")
 
     def _say(self, text: str) -> None:
         say(f"[{duration(self._tally.elapsed):>5}] {text}", self._file)
@@ -145,6 +152,10 @@ class Progress:
             self._live = Live(self, console=self._console, refresh_per_second=2, transient=True)
             self._live.start()
 
+    def more(self, packs: Sequence[Pack], finished: int) -> None:
+        with self._lock:
+            self._tally.more(packs, finished)
+
     def started(self, pack: Pack) -> None:
         with self._lock:
             self._tally.started(pack)
@@ -162,7 +173,7 @@ class Progress:
             return
         with self._lock:
             self._tally.fail(trials)
-        message = Text(f"{label(trials)}: failed: {_one_line(reason)}", style="red")
+        message = Text(f"{self._tally.label(trials)}: failed: {_one_line(reason)}", style="red")
         self._console.print(message)  # above the table, where it stays
 
     def ended(self, pack: Pack) -> None:
@@ -197,6 +208,7 @@ class Progress:
             (tally.earlier, f"{tally.earlier} finished earlier", "dim"),
             (tally.solved, f"{tally.solved} solved", "green"),
             (tally.diverged, f"{tally.diverged} diverged", "yellow"),
+            (tally.stopped, f"{tally.stopped} stopped as hopeless", "dim"),
             (tally.failed, f"{tally.failed} failed", "red"),
             (waiting, f"{count(waiting, 'pack')} waiting", "dim"),
         )
@@ -241,13 +253,16 @@ def plan_line(tally: Tally) -> str:
     todo = (
         f"{trials} to train in {count(len(tally.packs), 'pack')}" if trials else "nothing to train"
     )
-    return f"{tally.name}: {count(tally.total, 'trial')}{earlier}, {todo}"
+    search = f" ({tally.searching} to search learning rates)" if tally.searching else ""
+    first = " first" if tally.later_cost else ""
+    return f"{tally.name}: {count(tally.total, 'trial')}{search}{earlier}, {todo}{first}"
 
 
 def closing_line(tally: Tally) -> str:
     """What was done: `45 of 45 trials done after 3:12; 30 solved, 2 diverged, 0 failed`."""
     solved = f"{tally.solved} solved, " if tally.goal else ""
-    counts = f"{solved}{tally.diverged} diverged, {tally.failed} failed"
+    stopped = f"{tally.stopped} stopped as hopeless, " if tally.searching else ""
+    counts = f"{solved}{tally.diverged} diverged, {stopped}{tally.failed} failed"
     now = " this time" if tally.earlier else ""
     return (
         f"{tally.done} of {tally.total} trials done after {duration(tally.elapsed)};{now} {counts}"

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from rnn_study.config import Pack, Study, Trial
+from rnn_study.config import Condition, Pack, Study, Trial
 from rnn_study.tasks import TASKS, Metric
 
 History = Mapping[str, np.ndarray]
@@ -91,18 +91,36 @@ class Tally:
         self._start = clock()
         self._at_once = 1
         self._of_trial: dict[str, PackTally] = {}
+        self._searched: set[Condition] = set()
         self.packs: list[PackTally] = []
         self.name = ""
         self.goal = True
         """Whether the task can be solved."""
         self.total = self.earlier = self.trained = 0
-        self.solved = self.diverged = self.failed = 0
+        self.solved = self.diverged = self.failed = self.stopped = 0
+        self.searching = 0
+        """Trials that search for learning rates, of `total`."""
 
     def plan(self, study: Study, packs: Sequence[Pack], finished: int) -> None:
-        self.name, self.total, self.earlier = study.name, len(study.trials()), finished
+        self.searching = sum(search.size for search in study.searches().values())
+        self.name, self.total, self.earlier = study.name, study.size + self.searching, finished
+        self._searched = {*study.searches()}
         self.goal = TASKS[study.task].metric.goal is not None
-        self.packs = [PackTally(pack) for pack in packs]
-        self._of_trial = {trial.id: of for of in self.packs for trial in of.pack.trials}
+        self.more(packs)
+
+    def more(self, packs: Sequence[Pack], finished: int = 0) -> None:
+        """Packs that were not planned, because a search brought them."""
+        self.earlier += finished
+        made = [PackTally(pack) for pack in packs]
+        self.packs += made
+        self._of_trial |= {trial.id: of for of in made for trial in of.pack.trials}
+
+    def label(self, trials: Sequence[Trial]) -> str:
+        """Trials of a pack, for people, with their rates if those are searched."""
+        first = trials[0]
+        rates = sorted({trial.learning_rate for trial in trials})
+        words = f", rate{'s' * (len(rates) > 1)} " + ", ".join(f"{rate:g}" for rate in rates)
+        return label(trials) + words * ((first.cell, first.length) in self._searched)
 
     def started(self, pack: Pack) -> PackTally:
         tally = self.of(pack.trials)
@@ -129,6 +147,7 @@ class Tally:
     def finished(self, trial: Trial, summary: Mapping[str, float]) -> None:
         solved, diverged = bool(summary.get("solved", 0)), bool(summary.get("diverged", 0))
         self.solved, self.diverged = self.solved + solved, self.diverged + diverged
+        self.stopped += bool(summary.get("stopped", 0))
         self.trained += 1
         if trial.id not in self._of_trial:
             return  # trained before an interruption, recorded only now
@@ -170,10 +189,19 @@ class Tally:
         return self._clock() - self._start
 
     @property
+    def later_cost(self) -> float:
+        """Operations of what searches will still bring, if its trials are like the others."""
+        known = [trial.cost for tally in self.packs for trial in tally.pack.trials]
+        later = self.total - self.earlier - len(known)
+        return max(later, 0) * math.fsum(known) / len(known) if known and self.searching else 0.0
+
+    @property
     def share(self) -> float:
         """Share of the work to do that is done, from 0 to 1."""
-        whole = sum(tally.pack.cost for tally in self.packs)
-        return 1 - sum(tally.open_cost for tally in self.packs) / whole if whole else 1.0
+        later = self.later_cost
+        whole = sum(tally.pack.cost for tally in self.packs) + later
+        still = sum(tally.open_cost for tally in self.packs) + later
+        return 1 - still / whole if whole else 1.0
 
     def seconds_left(self) -> float | None:
         """A guess; None before the first report.
@@ -193,6 +221,7 @@ class Tally:
             for tally in self.running
         ]
         queued = [tally.open_cost * kept(tally) * slowness(tally) for tally in self.waiting]
+        queued.append(self.later_cost * kept(seen[0]) * slowness(seen[0]))
         return max((sum(busy) + sum(queued)) / self._at_once, max(busy, default=0.0))
 
 

@@ -33,8 +33,12 @@ def plan(
     finished: int,
     resources: str,
     seconds: float | None,
+    searches: Group | None = None,
 ) -> Group:
-    """What would train, on what and for how long, and where its results would go."""
+    """What would train, on what and for how long, and where its results would go.
+
+    `searches`: what would be searched first; the packs of its first rounds are among `packs`.
+    """
     members: dict[str, list[Trial]] = defaultdict(list)
     in_packs: dict[str, int] = defaultdict(int)
     for pack in packs:
@@ -57,7 +61,11 @@ def plan(
             )
     waiting = sum(len(pack.trials) for pack in packs)
     todo = f"{waiting} to train in {count(len(packs), 'pack')}" if packs else "nothing to train"
-    head = f"{study.name}: {count(len(study.trials()), 'trial')}, {finished} finished, {todo}"
+    searching = sum(search.size for search in study.searches().values())
+    every = count(study.size + searching, "trial")
+    every += f" ({searching} to search learning rates)" * bool(searching)
+    todo += " first" * bool(searching and packs)
+    head = f"{study.name}: {every}, {finished} finished, {todo}"
     facts = {
         "a trial": f"at most {study.epochs:,} epochs, hidden {study.hidden}, batch {study.batch}",
         "resources": resources,
@@ -65,7 +73,11 @@ def plan(
         "results": str(execution.results(study)),
         "tracking": without_password(execution.resolved_tracking_uri),
     }
-    return Group(Text(head, style="bold"), *([_indented(table)] if packs else []), _facts(facts))
+    body: list[Any] = [
+        *([_indented(table)] if table.row_count else []),
+        *([searches] if searches else []),
+    ]
+    return Group(Text(head, style="bold"), *body, _facts(facts))
 
 
 def length_table(table: pd.DataFrame, metric: Metric) -> Group:

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal, NamedTuple, get_args, get_origin
 
 from tyro.constructors import PrimitiveConstructorSpec
 
 from rnn_study.cells import CELLS
 from rnn_study.errors import InvalidInput
+from rnn_study.search import Search
 
 Read = Callable[[list[str]], Any]
 
@@ -25,6 +26,13 @@ class Unreadable:
 
     words: Sequence[str]
     allowed: str
+
+
+class Range(NamedTuple):
+    """A learning rate that is to be searched: `1e-4:1e-1`."""
+
+    low: float
+    high: float
 
 
 def checked(name: str, value: Any) -> Any:
@@ -66,7 +74,9 @@ def _read_and_label(name: str, hint: Any) -> tuple[Read, str]:
         return _several(str, ""), f"{label.removesuffix('S')} ..."
     if hint == Sequence[int]:
         return _seeds, "N ..."
-    if hint == float | Mapping[str, float]:
+    if hint == int | Sequence[int]:
+        return _count_or_seeds, "N ..."
+    if hint == float | Search | Mapping[str, float | Search]:
         return _rates, "X ..."
     if hint == tuple[int, ...] | Mapping[str, tuple[int, ...]]:
         return _epochs, f"{label.removesuffix('S')} ..."
@@ -116,18 +126,31 @@ def _seeds(words: list[str]) -> Any:
     return tuple(seeds) or Unreadable(words, f"use at least one seed: {allowed}")
 
 
+def _count_or_seeds(words: list[str]) -> Any:
+    """`4` means four seeds, anything else those."""
+    if len(words) == 1 and ":" not in words[0]:
+        return _one(int, "use a number of seeds, several seeds, or a:b for a to b - 1")(words)
+    return _seeds(words)
+
+
 def _rates(words: list[str]) -> Any:
-    """`1e-2` for all cells, or `lstm=1e-2 orthogonal=1e-3`."""
-    unreadable = Unreadable(words, f"use one number, or CELL=NUMBER with {', '.join(CELLS)}")
+    """`1e-2` or `1e-4:1e-1` for all cells, or `lstm=1e-2 orthogonal=1e-4:1e-1`."""
+    allowed = f"use one number, or CELL=NUMBER with {', '.join(CELLS)}; LOW:HIGH to search"
+    unreadable = Unreadable(words, allowed)
     try:
         if len(words) == 1 and "=" not in words[0]:
-            return float(words[0])
+            return _rate(words[0])
         pairs = (word.partition("=") for word in words)
-        rates = {cell: float(rate) for cell, _, rate in pairs}
+        rates = {cell: _rate(rate) for cell, _, rate in pairs}
     except ValueError:
         return unreadable
     complete = 0 < len(words) == len(rates)
     return rates if complete and set(rates) <= set(CELLS) else unreadable
+
+
+def _rate(word: str) -> float | Range:
+    low, colon, high = word.partition(":")
+    return Range(float(low), float(high)) if colon else float(low)
 
 
 def _epochs(words: list[str]) -> Any:
@@ -145,10 +168,12 @@ def _epochs(words: list[str]) -> Any:
 
 def written(name: str, value: Any) -> list[str]:
     """How `value` is written on the command line."""
+    if isinstance(value, Search):
+        return [f"{value.low:g}:{value.high:g}"]
     if isinstance(value, Mapping):
         return [f"{cell}={','.join(written('', each))}" for cell, each in value.items()]
     if isinstance(value, Sequence) and not isinstance(value, str):
-        low, high = (value[0], value[-1] + 1) if name == "seeds" else (0, 0)
+        low, high = (value[0], value[-1] + 1) if name.endswith("seeds") else (0, 0)
         if high > low and tuple(value) == tuple(range(low, high)):
             return [f"{low}:{high}" if low else f"{high}"]
         return [word for item in value for word in written("", item)]

@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 
 from rnn_study.config import Pack
+from rnn_study.search import Rule
+from rnn_study.tasks import TASKS
 from rnn_study.training import Checkpoints, Epoch, History, train
 
 REPORT_SECONDS = 2.0
@@ -28,7 +30,8 @@ class Message:
     histories: dict[str, History] = field(default_factory=dict)
     """Epochs by trial id. A pack that resumed repeats the epochs after its checkpoint."""
     finished: dict[str, str] = field(default_factory=dict)
-    """How trials ended, by id; their whole histories lie in their last checkpoints."""
+    """How trials ended or that they were stopped, by id; their whole histories lie in their last
+    checkpoints."""
 
     def add(self, epoch: Epoch) -> None:
         """Appends one epoch of every member."""
@@ -44,13 +47,61 @@ class Message:
 
 
 def train_pack(config: dict[str, Any]) -> Iterator[dict[str, Message]]:
-    """The Tune trainable: trains `config["pack"]` and yields a `Message` every few seconds."""
+    """The Tune trainable: trains `config["pack"]` and yields a `Message` every few seconds.
+
+    `config["rule"]`: the JSON of a `Rule` that may stop the proposals in the pack, or "".
+    """
     pack = Pack.from_json(config["pack"])
+    left = pack.trials
     checkpoints = Checkpoints(Path(config["checkpoints"]))
+    judge = Judge(pack, config["rule"], checkpoints) if config["rule"] else None
     message, sent = Message(), 0.0  # the first epoch is reported at once: progress shows early
-    for epoch in train(pack, config["device"], checkpoints, config["checkpoint_seconds"]):
-        message.add(epoch)
-        if time.monotonic() - sent >= REPORT_SECONDS:
-            yield {"message": message}
-            message, sent = Message(), time.monotonic()
+    if judge is not None:
+        hopeless = judge.hopeless()  # stopped before a crash
+        message.finished |= dict.fromkeys(hopeless, "stopped")
+        left = tuple(trial for trial in pack.trials if trial.id not in hopeless)
+    if left:
+        device, seconds = config["device"], config["checkpoint_seconds"]
+        for epoch in train(Pack(left), device, checkpoints, seconds, judge):
+            message.add(epoch)
+            if time.monotonic() - sent >= REPORT_SECONDS:
+                yield {"message": message}
+                message, sent = Message(), time.monotonic()
     yield {"message": message}
+
+
+class Judge:
+    """Tells when to stop the proposals of a pack: trials of one learning rate, all their seeds."""
+
+    def __init__(self, pack: Pack, rule: str, checkpoints: Checkpoints) -> None:
+        first = pack.trials[0]
+        metric = TASKS[first.task].metric
+        self._rule = Rule.from_json(rule, metric, first.epochs)
+        self._columns = ("epoch", "train_loss", "val_loss", metric.column)
+        states = {trial.id: checkpoints.load(trial) for trial in pack.trials}
+        self._histories = {i: state.history if state else {} for i, state in states.items()}
+        self._proposals: dict[float, list[str]] = {}
+        for trial in pack.trials:
+            self._proposals.setdefault(trial.learning_rate, []).append(trial.id)
+
+    def __call__(self, epoch: Epoch) -> np.ndarray:
+        """(S,) bool: the members that shall leave after this epoch."""
+        rows = {"epoch": epoch.number, **epoch.metrics}
+        for s, trial in enumerate(epoch.trials):
+            past = self._histories[trial.id]
+            self._histories[trial.id] = {
+                name: np.append(past.get(name, []), rows[name][s]) for name in self._columns
+            }
+        if not self._rule.thresholds.keys() & set(epoch.number.tolist()):
+            return np.zeros(len(epoch.trials), dtype=bool)
+        hopeless = self.hopeless()
+        return np.array([trial.id in hopeless for trial in epoch.trials])
+
+    def hopeless(self) -> set[str]:
+        """The trials of the proposals that are to be stopped."""
+        found: set[str] = set()
+        for ids in self._proposals.values():
+            result = self._rule.judge([self._histories[trial_id] for trial_id in ids])
+            if result is not None and result.stopped is not None:
+                found |= set(ids)
+        return found

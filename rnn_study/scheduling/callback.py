@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -16,10 +16,11 @@ from ray.tune.experiment import Trial as TuneTrial
 from rnn_study import portraits
 from rnn_study.config import Pack, Trial
 from rnn_study.progress import Observer
+from rnn_study.scheduling.agenda import Agenda
 from rnn_study.scheduling.interruption import Interrupted, Signals
 from rnn_study.tasks import TASKS
 from rnn_study.tracking import Tracker, TrackingError
-from rnn_study.training import Checkpoints, summary
+from rnn_study.training import Checkpoint, Checkpoints, summary
 from rnn_study.worker import Message
 
 LOOK_SECONDS = 5.0
@@ -30,7 +31,12 @@ class Listener(tune.Callback):
     """Lives in the driver, the only place that writes to MLflow."""
 
     def __init__(
-        self, tracker: Tracker, observer: Observer, checkpoints: Checkpoints, signals: Signals
+        self,
+        tracker: Tracker,
+        observer: Observer,
+        checkpoints: Checkpoints,
+        signals: Signals,
+        agenda: Agenda,
     ) -> None:
         self.failures: dict[str, str] = {}
         """Why trials failed, by trial id."""
@@ -38,6 +44,7 @@ class Listener(tune.Callback):
         self._observer = observer
         self._checkpoints = checkpoints
         self._signals = signals
+        self._agenda = agenda
         self._open: dict[str, dict[str, Trial]] = {}
         """Unfinished trials by id, of each Tune trial that has started."""
         self._looked = time.monotonic()
@@ -63,7 +70,7 @@ class Listener(tune.Callback):
         if trial.trial_id not in self._open:
             self._open[trial.trial_id] = {member.id: member for member in pack.trials}
             with stop_without_mlflow():
-                self._tracker.start(pack.trials)
+                self._tracker.start(pack.trials, trial.config["purpose"])
             self._observer.started(pack)
 
     def on_trial_result(
@@ -81,31 +88,41 @@ class Listener(tune.Callback):
         for trial_id in message.finished:
             member = self._open[trial.trial_id].pop(trial_id, None)
             if member is not None:
-                self.finish(member)
+                self.finish(member, may_stop=bool(trial.config["rule"]))
 
-    def finish(self, trial: Trial) -> None:
-        """Records a finished trial, from its last checkpoint."""
+    def finish(self, trial: Trial, may_stop: bool = False) -> None:
+        """Records a trial that finished, or that was stopped if it `may`; from its checkpoint."""
         state = self._checkpoints.load(trial)
-        if state is None or not state.finished:
+        if state is None or not (state.finished or may_stop):
             raise RuntimeError(
                 f"trial {trial.id} has ended, but {self._checkpoints.folder / trial.id} does not "
                 "say so; every node must see the storage folder"
             )
-        numbers = summary(state.history, state.status, TASKS[trial.task].metric)
-        attach = None
-        if trial.dynamics_every:
-            attach = partial(
-                portraits.write, trial, self._checkpoints.portraits(trial), state.epoch
-            )
         with stop_without_mlflow():
-            self._tracker.finish(trial.id, state.history, numbers, attach)
+            if state.finished:
+                numbers = summary(state.history, state.status, TASKS[trial.task].metric)
+                self._tracker.finish(trial.id, state.history, numbers, self._album(trial, state))
+            else:
+                numbers = {"epochs_trained": float(state.epoch), "stopped": 1.0}
+                self._tracker.stop(trial.id, state.history)
         self._observer.finished(trial, numbers)
+        due, earlier = self._agenda.learn(trial.id, state.history)
+        if due or earlier:
+            self._observer.more(due, earlier)
+
+    def _album(self, trial: Trial, state: Checkpoint) -> Callable[[Path], object] | None:
+        """What writes the portraits of a trial's attractors into a folder, if it has any."""
+        if not trial.dynamics_every:
+            return None
+        return partial(portraits.write, trial, self._checkpoints.portraits(trial), state.epoch)
 
     def on_trial_complete(
         self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any
     ) -> None:
         for member in self._open.pop(trial.trial_id).values():
-            self.finish(member)  # ended before a crash whose message was lost
+            # ended before a crash whose message was lost
+            self.finish(member, may_stop=bool(trial.config["rule"]))
+        self._agenda.ended()
         self._observer.ended(_pack(trial))
 
     def on_trial_error(
@@ -124,6 +141,7 @@ class Listener(tune.Callback):
         with stop_without_mlflow():
             self._tracker.fail([member.id for member in members], reason)
         self._observer.failed(members, reason)
+        self._agenda.ended()
         self._observer.ended(_pack(trial))
 
 

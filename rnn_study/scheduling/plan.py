@@ -8,13 +8,27 @@ from dataclasses import dataclass
 
 import torch
 
-from rnn_study.config import Pack, Study, packs
+from rnn_study.config import Condition, Pack, Study, Trial
 from rnn_study.execution import Execution
+from rnn_study.scheduling.agenda import Agenda
 from rnn_study.scheduling.cluster import address, connection, local_resources
-from rnn_study.tracking import finished_trials
+from rnn_study.search import Search
+from rnn_study.tracking import Results, finished_trials
 
 _SHARE_IN_PRODUCTS = 0.3
 """Of a training step's time, about what the products with the recurrent matrix take on a CPU."""
+
+
+@dataclass(frozen=True)
+class Searching:
+    """Where the search of one condition is."""
+
+    condition: Condition
+    search: Search
+    done: int
+    """Proposals that have their results."""
+    rate: float | None
+    """What it has found, if it is over."""
 
 
 @dataclass(frozen=True)
@@ -24,9 +38,9 @@ class Plan:
     packs: list[Pack]
     """Packs still to train, in their order."""
     finished: int
-    """Trials of the study that have finished."""
-    total: int
-    """Trials of the study."""
+    """Trials that have finished, of the study and of its searches so far."""
+    searches: list[Searching]
+    """The searches of learning rates, whose later rounds are not in `packs`."""
     resources: str
     """One line: cores, GPUs, packs at once."""
     seconds: float | None
@@ -40,29 +54,40 @@ def plan(study: Study, execution: Execution) -> Plan:
     else:
         with connection(execution) as resources:
             pass
-    finished = finished_trials(execution.resolved_tracking_uri, study)
-    trials = study.trials()
-    waiting = packs([t for t in trials if t.id not in finished], execution.pack_size)
+    uri = execution.resolved_tracking_uri
+    lookup = Results(uri, study.name)
+    agenda = Agenda(study, execution.pack_size, finished_trials(uri, study), lookup)
+    waiting = agenda.ready
     seconds = None
     if resources.device == "cpu":
-        seconds = _guess(waiting, resources.packs_at_once(execution))
-    done = sum(trial.id in finished for trial in trials)
+        seconds = _guess(waiting, agenda.later, resources.packs_at_once(execution))
     line = resources.describe(execution)
-    return Plan(waiting, done, len(trials), line, seconds)
+    searches = [
+        Searching(condition, search.search, len(search.done), best[0].rate if best else None)
+        for condition, search in agenda.searches.items()
+        for best in [search.best]
+    ]
+    return Plan(waiting, agenda.earlier, searches, line, seconds)
 
 
-def _guess(waiting: Sequence[Pack], at_once: int) -> float:
-    """Seconds if no trial ends early: every pack goes to the worker that is free first."""
+def _guess(waiting: Sequence[Pack], later: Sequence[Trial], at_once: int) -> float:
+    """Seconds if no trial ends early: every pack goes to the worker that is free first.
+
+    What searches bring `later` is shared out evenly.
+    """
     free = [0.0] * at_once
     rates: dict[tuple[int, int], float] = {}
-    for pack in waiting:
-        first = pack.trials[0]
+
+    def seconds(cost: float, first: Trial) -> float:
         shape = (first.batch, first.hidden)
         if shape not in rates:
             rates[shape] = _products_per_second(*shape) * _SHARE_IN_PRODUCTS
-        soonest = free.index(min(free))
-        free[soonest] += pack.cost / rates[shape]
-    return max(free)
+        return cost / rates[shape]
+
+    for pack in waiting:
+        free[free.index(min(free))] += seconds(pack.cost, pack.trials[0])
+    rest = sum(seconds(trial.cost, trial) for trial in later)
+    return max(max(free), (sum(free) + rest) / at_once)
 
 
 def _products_per_second(batch: int, hidden: int) -> float:

@@ -6,7 +6,6 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,16 +13,19 @@ from pathlib import Path
 import pandas as pd
 from ray import tune
 
-from rnn_study.config import Pack, Study, Trial, packs
+from rnn_study.config import Study, Trial
 from rnn_study.environment import environment
 from rnn_study.errors import InvalidInput
 from rnn_study.execution import Execution
 from rnn_study.progress import Observer
+from rnn_study.scheduling import outcomes, proposals
+from rnn_study.scheduling.agenda import Agenda
 from rnn_study.scheduling.callback import Listener, stop_without_mlflow
 from rnn_study.scheduling.cluster import Resources, address, connection, local_resources
+from rnn_study.scheduling.feed import Feed
 from rnn_study.scheduling.interruption import Signals
 from rnn_study.scheduling.lock import study_lock
-from rnn_study.tracking import Tracker, read_histories, read_runs
+from rnn_study.tracking import Results, Tracker, read_histories, read_runs
 from rnn_study.training import Checkpoints
 from rnn_study.worker import train_pack
 
@@ -34,7 +36,12 @@ _TUNE_SETTINGS = {
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     "RAY_AIR_NEW_OUTPUT": "0",  # prints a banner even when told to be quiet; the old one does not
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "TUNE_MAX_PENDING_TRIALS_PG": "200",  # by itself it would hold one pack ready
 }
+
+
+OPTUNA = "optuna.db"
+"""The Optuna studies of all conditions, one SQLite file, which optuna-dashboard opens."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +52,12 @@ class Report:
     """One row a trial of the study, as `tracking.read_runs` gives them."""
     histories: dict[str, pd.DataFrame]
     """Every epoch of each finished trial, by trial id."""
+    trials: list[Trial]
+    """The trials of the study and of its searches."""
     failures: dict[str, str]
     """Why trials failed, by trial id; a diverged trial has not failed."""
+    search: outcomes.Outcomes
+    """What the searches of learning rates proposed and found."""
     seconds: dict[str, float]
     """Wall time: `wall` in all; `ray` to start it; `fit` inside Tune; `log` that the writer was
     busy, `log_cpu` its processor time; and `train`, spent by the packs, summed over them."""
@@ -62,7 +73,6 @@ def run(study: Study, execution: Execution, observer: Observer) -> Report:
     began = time.perf_counter()
     seconds = dict.fromkeys(("ray", "fit", "log", "log_cpu", "train"), 0.0)
     uri = execution.resolved_tracking_uri
-    trials = study.trials()
     failures: dict[str, str] = {}
     with ExitStack() as stack:
         # whatever can be refused is refused before anything is written
@@ -74,22 +84,25 @@ def run(study: Study, execution: Execution, observer: Observer) -> Report:
         folder = prepare_storage(execution, study)
         stack.enter_context(study_lock(folder, study.name))
         finished = tracker.finished()
-        missing = [trial for trial in trials if trial.id not in finished]
-        if missing:
-            if not joins:
+        agenda = Agenda(study, execution.pack_size, finished, Results(uri, study.name))
+        if not agenda.over or (agenda.searches and not (folder / OPTUNA).exists()):
+            if not joins and not agenda.over:
                 resources = stack.enter_context(connection(execution))
             seconds["ray"] = time.perf_counter() - began
-            failures = _train(tracker, missing, study, execution, resources, observer, folder)
+            failures = _train(tracker, agenda, study, execution, resources, observer, folder)
             seconds["fit"] = time.perf_counter() - began - seconds["ray"]
             seconds |= {"log": tracker.seconds, "log_cpu": tracker.cpu_seconds}
         observer.close()
-        runs = read_runs(uri, study.name)
-        runs = runs[runs["trial_id"].isin({trial.id for trial in trials})].reset_index(drop=True)
+        every = read_runs(uri, study.name)
+        mine = every["trial_id"].isin({trial.id for trial in agenda.trials})
+        runs = every[mine].reset_index(drop=True)
         histories = read_histories(uri, runs[runs["status"] == "FINISHED"])
-    trained = runs[runs["trial_id"].isin({trial.id for trial in missing})]
+    asked = mine | every["trial_id"].isin({trial.id for trial in agenda.tried})
+    trained = every[asked & ~every["trial_id"].isin(finished)]
     seconds["train"] = float(trained["train_seconds"].sum())
     seconds["wall"] = time.perf_counter() - began
-    return Report(runs, histories, failures, seconds)
+    search = outcomes.of(agenda.searches.values())
+    return Report(runs, histories, [*agenda.tried, *agenda.trials], failures, search, seconds)
 
 
 def prepare_storage(execution: Execution, study: Study) -> Path:
@@ -107,32 +120,35 @@ def prepare_storage(execution: Execution, study: Study) -> Path:
 
 def _train(
     tracker: Tracker,
-    missing: Sequence[Trial],
+    agenda: Agenda,
     study: Study,
     execution: Execution,
     resources: Resources,
     observer: Observer,
     folder: Path,
 ) -> dict[str, str]:
-    """Trains and records the missing trials; returns why some failed."""
+    """Trains and records what is missing; returns why some trials failed."""
     checkpoints = Checkpoints(execution.checkpoints)
-    trials = study.trials()
+    (folder / OPTUNA).unlink(missing_ok=True)
     with Signals() as signals, stop_without_mlflow():
-        listener = Listener(tracker, observer, checkpoints, signals)
+        listener = Listener(tracker, observer, checkpoints, signals, agenda)
         try:
-            tracker.open(trials, {**environment(), "device": resources.device})
-            states = {trial: checkpoints.load(trial) for trial in missing}
-            ended = [trial for trial, state in states.items() if state and state.finished]
-            waiting = packs([t for t in missing if t not in ended], execution.pack_size)
-            observer.plan(study, waiting, len(trials) - len(missing))
+            tracker.open(agenda.trials, {**environment(), "device": resources.device})
+            tracker.claim(study.trials())
+            ended = [trial for trial in agenda.fixed if _has_ended(trial, checkpoints)]
+            agenda.skip(ended)
+            observer.plan(study, agenda.ready, agenda.earlier)
             tracker.start(ended)  # trained, but the driver died before it was recorded
             for trial in ended:
                 listener.finish(trial)
-            if waiting:
+            if not agenda.over:
                 signals.deferred = True
-                _fit(waiting, listener, execution, resources, folder / "ray")
+                _fit(agenda, listener, execution, resources, folder / "ray")
                 signals.deferred = False
                 signals.check()
+            if agenda.searches:
+                proposals.save(agenda.searches.values(), folder / OPTUNA)
+                tracker.log_files([folder / OPTUNA], "search")
         except BaseException:
             tracker.interrupt()
             raise
@@ -141,24 +157,23 @@ def _train(
 
 
 def _fit(
-    waiting: Sequence[Pack],
+    agenda: Agenda,
     listener: Listener,
     execution: Execution,
     resources: Resources,
     scratch: Path,
 ) -> None:
-    """Runs the packs in Ray Tune, in the order given, as many at once as the resources hold."""
+    """Runs packs in Ray Tune as they become due, as many at once as the resources hold."""
     os.environ.update(_TUNE_SETTINGS)
     shutil.rmtree(scratch, ignore_errors=True)  # left by a driver that was killed
     tuner = tune.Tuner(
         tune.with_resources(train_pack, resources.per_pack(execution)),
         param_space={
-            "pack": tune.grid_search([pack.to_json() for pack in waiting]),
             "device": resources.device,
             "checkpoints": str(execution.checkpoints),
             "checkpoint_seconds": execution.checkpoint_seconds,
         },
-        tune_config=tune.TuneConfig(reuse_actors=True),
+        tune_config=tune.TuneConfig(search_alg=Feed(agenda), num_samples=-1, reuse_actors=True),
         run_config=tune.RunConfig(
             name=scratch.name,
             storage_path=str(scratch.parent),
@@ -169,3 +184,8 @@ def _fit(
     )
     tuner.fit()
     shutil.rmtree(scratch)
+
+
+def _has_ended(trial: Trial, checkpoints: Checkpoints) -> bool:
+    state = checkpoints.load(trial)
+    return state is not None and state.finished

@@ -14,12 +14,17 @@ from rnn_study.tracking.reader import (
     read_histories,
     read_runs,
 )
-from rnn_study.tracking.store import ALBUM, BIFURCATIONS
+from rnn_study.tracking.results import Results
+from rnn_study.tracking.store import ALBUM, BIFURCATIONS, CONFIRMATION, GRID, SEARCH
 from rnn_study.tracking.tracker import Tracker
 
 __all__ = [
     "ALBUM",
     "BIFURCATIONS",
+    "CONFIRMATION",
+    "GRID",
+    "SEARCH",
+    "Results",
     "Tracker",
     "TrackingError",
     "experiment_page",

@@ -11,6 +11,7 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any, get_origin, get_type_hints
 
+import numpy as np
 import pandas as pd
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
@@ -27,7 +28,10 @@ from rnn_study.tracking.store import (
     ALBUM,
     BIFURCATIONS,
     FAILURE,
+    GRID,
     HISTORY,
+    PURPOSE,
+    STOPPED,
     SUMMARY,
     TRIAL,
     best,
@@ -67,6 +71,7 @@ def _columns(tasks: Collection[str]) -> dict[str, Any]:
         | {field.name: _dtype(field.name) for field in _FIELDS}
         | dict.fromkeys((*metrics, SUMMARY, "epochs_to_solve"), "float64")
         | {"solved": "bool", "diverged": "bool", "train_seconds": "float64", "failure": "object"}
+        | {"purpose": "str", "stopped_at": "float64"}
     )
 
 
@@ -80,7 +85,8 @@ def read_runs(uri: str, study_name: str) -> pd.DataFrame:
     Columns: `trial_id`, `run_id`, `status` (MLflow's), every field of `Trial`, and what a finished
     trial's summary holds: `val_accuracy`, `best_val_accuracy` (after the metric of its task),
     `epochs_trained`, `epochs_to_solve`, `solved`, `diverged`, `train_seconds` (NaN or False where
-    there is none), `failure` (the reason, or None). Raises `InvalidInput`.
+    there is none), `failure` (the reason, or None), `purpose` (`grid`, `search` or `confirmation`),
+    `stopped_at` (the epoch after which a search gave it up, or NaN). Raises `InvalidInput`.
     """
     client = _open(uri)
     with settings(retries=RETRIES):
@@ -104,12 +110,14 @@ def read_runs(uri: str, study_name: str) -> pd.DataFrame:
 
 
 def read_histories(uri: str, runs: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """The whole histories of those of `runs` (rows of `read_runs`) that are FINISHED, by trial id.
+    """The whole histories of those of `runs` (rows of `read_runs`) that are FINISHED, by trial id,
+    and what there is of those that a search has stopped.
 
     A history has the columns `epoch`, the metrics and `seconds`, one row an epoch. A finished run
     without one, whose artifact somebody has deleted, is left out with a warning.
     """
-    return _tables(uri, runs[runs["status"] == "FINISHED"], HISTORY, pd.read_parquet)
+    chosen = runs[(runs["status"] == "FINISHED") | runs["stopped_at"].notna()]
+    return _tables(uri, chosen, HISTORY, pd.read_parquet)
 
 
 def read_bifurcations(uri: str, runs: pd.DataFrame) -> pd.DataFrame:
@@ -214,6 +222,8 @@ def _row(run: Run) -> dict[str, Any] | None:
         "run_id": run.info.run_id,
         "status": run.info.status,
         "failure": tags.get(FAILURE) or None,
+        "purpose": tags.get(PURPOSE, GRID),
+        "stopped_at": float(tags[STOPPED]) if tags.get(STOPPED) else None,
     }
 
 

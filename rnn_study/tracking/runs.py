@@ -14,7 +14,7 @@ from mlflow.tracking import MlflowClient
 
 from rnn_study.tracking.patience import Patience, is_away
 from rnn_study.tracking.points import CLOCK
-from rnn_study.tracking.store import FAILURE, STUDY, TRIAL, best, experiment_of, search
+from rnn_study.tracking.store import FAILURE, STOPPED, STUDY, TRIAL, best, experiment_of, search
 
 ALIVE = ("RUNNING", "SCHEDULED")
 """Statuses of a run that has not ended."""
@@ -67,10 +67,13 @@ class Runs:
 
         known, parents = self._call(look)
         mine = set(trial_ids)
-        stale = [run for trial_id, run in known.items() if trial_id not in mine] + parents
-        for run in stale:
+        others = {trial_id: run for trial_id, run in known.items() if trial_id not in mine}
+        for run in [*others.values(), *parents]:
             if run.info.status in ALIVE:
                 self.end(run.info.run_id, "KILLED")
+        for trial_id, run in others.items():  # a search may come to it
+            if run.info.status in ALIVE:
+                known[trial_id] = self._call(self._client.get_run, run.info.run_id)
         return known
 
     def find(self, tag: str, value: str) -> Run | None:
@@ -104,9 +107,8 @@ class Runs:
 
     def reopen(self, run: Run, params: Mapping[str, Any], tags: Mapping[str, str]) -> None:
         """Makes a run RUNNING, with these params and tags; sends only what is not there yet."""
-        wanted = dict(tags)
-        if run.data.tags.get(FAILURE):
-            wanted[FAILURE] = ""
+        past = {tag: "" for tag in (FAILURE, STOPPED) if run.data.tags.get(tag)}
+        wanted = {**tags, **past}
         new = {
             "params": [Param(k, _text(v)) for k, v in params.items() if k not in run.data.params],
             "tags": [RunTag(k, v) for k, v in wanted.items() if run.data.tags.get(k) != v],
@@ -126,6 +128,15 @@ class Runs:
     def log_json(self, run_id: str, value: Mapping[str, Any], name: str) -> None:
         """Stores `value` as an artifact of a run."""
         self._call(self._client.log_dict, run_id, dict(value), name)
+
+    def tag(self, run_id: str, tags: Mapping[str, str]) -> None:
+        """Sets tags of a run."""
+        self._call(self._client.log_batch, run_id, tags=[RunTag(k, v) for k, v in tags.items()])
+
+    def log_files(self, run_id: str, files: Iterable[Path], folder: str) -> None:
+        """Stores files as artifacts of a run."""
+        for path in files:
+            self._call(self._client.log_artifact, run_id, str(path), folder)
 
     def end(self, run_id: str, status: str) -> None:
         """Ends a run."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -19,6 +19,10 @@ from rnn_study.tracking.points import History, final_point, points
 from rnn_study.tracking.runs import ALIVE, Runs
 from rnn_study.tracking.store import (
     FAILURE,
+    GRID,
+    PURPOSE,
+    SEARCH,
+    STOPPED,
     STUDY,
     SUMMARY,
     TRIAL,
@@ -127,21 +131,22 @@ class Tracker:
         runs.reopen(parent, declaration, tags)
         runs.log_json(self._parent, declaration, "study.json")
 
-    def start(self, trials: Sequence[Trial]) -> None:
+    def start(self, trials: Sequence[Trial], purpose: str = GRID) -> None:
         """Creates or reopens one run per trial, RUNNING when this returns.
 
         A trial that has ended, under this tracker or FINISHED before, is left alone.
         """
         runs, writer = self._check()
+        tags = {**self._inherited, PURPOSE: purpose}
         for trial in trials:
             if trial.id in self._children:
                 continue
             name = f"{trial.condition}, seed {trial.seed}"
-            run = self._known.get(trial.id) or runs.create(TRIAL, trial.id, name, self._inherited)
+            run = self._known.get(trial.id) or runs.create(TRIAL, trial.id, name, tags)
             child = _Child(run.info.run_id, trial, ended=run.info.status == "FINISHED")
             if not child.ended:
                 writer.begin(child.run_id)
-                runs.reopen(run, asdict(trial), self._inherited)
+                runs.reopen(run, asdict(trial), tags)
                 child.logged = runs.epochs(run)
                 child.summarised = SUMMARY in run.data.metrics
             self._children[trial.id] = child
@@ -176,6 +181,29 @@ class Tracker:
             made.append(final_point(history, summary))
         writer.end(child.run_id, "FINISHED", made, history, attach=attach)
         child.ended = True
+
+    def stop(self, trial_id: str, history: History) -> None:
+        """Queues the end of a trial that a search has given up: its history so far, KILLED."""
+        (_, writer), child = self._check(), self._children[trial_id]
+        if child.ended:
+            return
+        made = points(history, child.trial.epochs, child.logged, ended=True).values()
+        tag = RunTag(STOPPED, str(len(history["epoch"])))
+        writer.end(child.run_id, "KILLED", made, history, [tag])
+        child.ended = True
+
+    def claim(self, trials: Iterable[Trial]) -> None:
+        """Trials that a search has trained to their end count in tables, if a study asks for them
+        by their rate."""
+        runs, _ = self._check()
+        for run in (self._known[trial.id] for trial in trials if trial.id in self._known):
+            if run.data.tags.get(PURPOSE) == SEARCH and run.info.status == "FINISHED":
+                runs.tag(run.info.run_id, {PURPOSE: GRID})
+
+    def log_files(self, files: Iterable[Path], folder: str) -> None:
+        """Stores files as artifacts of the parent run."""
+        runs, _ = self._check()
+        runs.log_files(self._parent, files, folder)
 
     def fail(self, trial_ids: Sequence[str], reason: str) -> None:
         """Queues the failure of trials: FAILED, with the reason as a tag."""

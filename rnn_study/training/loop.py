@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -20,8 +20,9 @@ from rnn_study.training.checkpoint import Checkpoints
 from rnn_study.training.members import Members
 from rnn_study.training.watch import SECONDS, Watch
 
-Status = Literal["training", "solved", "unsolved", "diverged"]
-"""`unsolved`: trained to its last epoch without solving the task."""
+Status = Literal["training", "solved", "unsolved", "diverged", "stopped"]
+"""`unsolved`: trained to its last epoch without solving the task. `stopped`: given up by whoever
+drives the training; it may go on one day."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ def train(
     device: str | torch.device = "cpu",
     checkpoints: Checkpoints | None = None,
     checkpoint_seconds: float = 30.0,
+    stop: Callable[[Epoch], np.ndarray] | None = None,
 ) -> Iterator[Epoch]:
     """Trains the trials of `pack` together, each as if it were alone.
 
@@ -58,7 +60,8 @@ def train(
     epoch leaves after the epoch that says so, and the rest go on smaller. With `checkpoints`,
     members start where they were, finished ones are left out, and states are saved every
     `checkpoint_seconds` and when a member leaves, before the epoch is yielded; portraits are kept
-    beside them.
+    beside them. `stop` tells, (S,) bool, which members shall leave after an epoch though they could
+    train on.
 
     On a CPU it sets this process to one thread and to flushing subnormal numbers to zero.
     """
@@ -72,8 +75,13 @@ def train(
         metrics = _train_epoch(members)
         members.epochs = members.epochs + 1
         status = _status(members, metrics)
+        ended = np.array([s != "training" for s in status])
+        if stop is not None:
+            halt = stop(Epoch(members.trials, members.epochs, metrics, status))
+            status = _halted(status, halt)
         leaving = np.array([s != "training" for s in status])
-        portraits = _watch(members, metrics, leaving, checkpoints)
+        # not those that are stopped: should one train on, its history is as if it never had been
+        portraits = _watch(members, metrics, ended, checkpoints)
         members.record(metrics)
         if checkpoints is not None:
             due = time.monotonic() - saved >= checkpoint_seconds
@@ -82,6 +90,13 @@ def train(
         yield Epoch(members.trials, members.epochs, metrics, status, portraits)
         if leaving.any():
             members.keep(~leaving)
+
+
+def _halted(status: tuple[Status, ...], halt: np.ndarray) -> tuple[Status, ...]:
+    """Members to `halt`, (S,) bool, are stopped, unless they have ended anyway."""
+    return tuple(
+        "stopped" if now == "training" and halt[s] else now for s, now in enumerate(status)
+    )
 
 
 def _train_epoch(members: Members) -> dict[str, np.ndarray]:

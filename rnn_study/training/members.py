@@ -91,10 +91,10 @@ class Members:
             return  # before anything is copied from the device
         flat, first, second = (t.cpu() for t in (self.flat, self.adam.first, self.adam.second))
         for s in np.flatnonzero(which).tolist():
-            training = status[s] == "training"
+            training = status[s] in ("training", "stopped")  # which may go on one day
             state = Checkpoint(
                 epoch=int(self.epochs[s]),
-                status=status[s],
+                status="training" if training else status[s],
                 steps=int(self.adam.steps[s]),
                 params=self.network.named(flat[s]),
                 first=self.network.named(first[s]) if training else {},

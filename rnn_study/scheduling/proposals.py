@@ -1,0 +1,173 @@
+"""`Proposals`: the search of one condition, an Optuna study that is asked and told in rounds.
+
+What it proposes follows from its seed and from the results alone: a round is asked for as a whole,
+told as a whole and in its own order. So it needs no state of its own after a crash: a new one, told
+the same results, proposes the same.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.samplers import TPESampler
+from optuna.study import StudyDirection
+from optuna.trial import TrialState
+
+from rnn_study.config import Condition, Study, Trial
+from rnn_study.randomness import generator
+from rnn_study.search import History, Result, Rule, next_rule
+from rnn_study.tasks import TASKS
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)  # it would name each study and each best
+
+RATE = "learning_rate"
+STARTUP = 0.25
+"""Share of the proposals that are spread evenly at random, before the sampler models anything."""
+
+Lookup = Callable[[Iterable[Trial]], Mapping[str, History]]
+"""The histories that are known of some trials, by trial id."""
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """One learning rate of a condition, and the trials that try it."""
+
+    number: int
+    """From 0, in the order of asking."""
+    round: int
+    """From 0."""
+    rate: float
+    trials: tuple[Trial, ...]
+
+
+class Proposals:
+    """A condition's search: `round` is what is to be tried, until `advance` makes the next."""
+
+    def __init__(self, study: Study, condition: Condition) -> None:
+        self.condition = condition
+        self.search = study.searches()[condition]
+        self.metric = TASKS[study.task].metric
+        self.done: list[tuple[Proposal, Result]] = []
+        self.round: list[Proposal] = []
+        """The proposals that are being tried; none once the search is over."""
+        self.rule = Rule(self.search.objective, self.metric, study.epochs, {})
+        """How those are judged."""
+        self._study = study
+        cell, length = condition
+        seed = int(generator(self.search.seed, "search", cell, length).integers(2**31))
+        startup = max(self.search.round, math.ceil(STARTUP * self.search.trials))
+        sampler = _Sampler(n_startup_trials=startup, multivariate=False, seed=seed)
+        direction = StudyDirection.MAXIMIZE if self.rule.maximises else StudyDirection.MINIMIZE
+        self.optuna = optuna.create_study(
+            study_name=name(condition), sampler=sampler, direction=direction
+        )
+        self._asked: list[optuna.Trial] = []
+        self._ask()
+
+    @property
+    def finished(self) -> bool:
+        """Whether every proposal has its result."""
+        return not self.round
+
+    @property
+    def best(self) -> tuple[Proposal, Result] | None:
+        """The winner: the best objective; of equal ones that which took the fewest epochs.
+
+        None before the search is over. A stopped proposal never wins: it was worse than half of
+        the others when it was stopped.
+        """
+        if not self.finished:
+            return None
+        sign = -1 if self.rule.maximises else 1
+        whole = [(p, result) for p, result in self.done if result.stopped is None]
+        return min(whole, key=lambda of: (sign * of[1].objective, sum(of[1].epochs), of[0].number))
+
+    def advance(self, histories: Mapping[str, History]) -> bool:
+        """Tells Optuna the round, if every proposal in it is decided, and asks for the next.
+
+        Returns whether it did.
+        """
+        results = {}
+        for proposal in self.round:
+            ids = [trial.id for trial in proposal.trials]
+            known = [histories[trial_id] for trial_id in ids if trial_id in histories]
+            result = self.rule.judge(known) if len(known) == len(ids) else None
+            if result is None:
+                return False
+            results[proposal.number] = result
+        for proposal, asked in zip(self.round, self._asked, strict=True):
+            self._tell(asked, results[proposal.number])
+            self.done.append((proposal, results[proposal.number]))
+        if results:
+            self._ask()
+        return bool(results)
+
+    def _ask(self) -> None:
+        """The next round, whose rule follows from all rounds before it."""
+        first, number = len(self.done), len(self.done) // self.search.round
+        size = min(self.search.round, self.search.trials - first)
+        self._asked = [self.optuna.ask() for _ in range(size)]
+        low, high = self.search.low, self.search.high
+        rates = [asked.suggest_float(RATE, low, high, log=True) for asked in self._asked]
+        self.round = [
+            Proposal(first + i, number, rate, self._trials(rate)) for i, rate in enumerate(rates)
+        ]
+        results = [result for _, result in self.done]
+        self.rule = next_rule(self.search, self.metric, self._study.epochs, results)
+
+    def _trials(self, rate: float) -> tuple[Trial, ...]:
+        cell, length = self.condition
+        seeds = self.search.each_seed
+        return tuple(self._study.trial(cell, length, rate, seed) for seed in seeds)
+
+    def _tell(self, asked: optuna.Trial, result: Result) -> None:
+        for epoch, value in result.rungs.items():
+            asked.report(value, epoch)
+        asked.set_user_attr("seeds", list(self.search.each_seed))
+        asked.set_user_attr("values", list(result.values))
+        asked.set_user_attr("epochs", list(result.epochs))
+        if result.stopped is None:
+            self.optuna.tell(asked, result.objective)
+        else:
+            self.optuna.tell(asked, state=TrialState.PRUNED)
+
+
+class _Sampler(TPESampler):
+    """Tree-structured Parzen estimator that proposes rates of four digits, which people can type.
+
+    (Bergstra et al., NeurIPS 2011.)
+    """
+
+    def sample_independent(self, study: Any, trial: Any, name: str, distribution: Any) -> float:
+        rate = super().sample_independent(study, trial, name, distribution)
+        return min(max(float(f"{rate:.4g}"), distribution.low), distribution.high)
+
+
+def name(condition: Condition) -> str:
+    """The name of a condition's Optuna study."""
+    cell, length = condition
+    return f"{cell}, length {length}"
+
+
+def save(searches: Iterable[Proposals], path: Path) -> None:
+    """Writes the Optuna studies of all conditions into one SQLite file, whole or not at all."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    draft.unlink(missing_ok=True)
+    storage = optuna.storages.RDBStorage(f"sqlite:///{draft}")
+    try:
+        for search in searches:
+            optuna.copy_study(
+                from_study_name=search.optuna.study_name,
+                from_storage=search.optuna._storage,
+                to_storage=storage,
+            )
+        storage.engine.dispose()
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
