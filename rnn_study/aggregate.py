@@ -94,7 +94,7 @@ _OF_SOLVING: Final = r"^(solved|share.*|epochs_.*)$"
 
 
 def runs(study_name: str, tracking_uri: str | None = None, task: str | None = None) -> pd.DataFrame:
-    """The runs of a study, read back from MLflow: one row a run.
+    """The runs of a study, read back from MLflow: one row a run, without those of its searches.
 
     Without a `tracking_uri`: MLFLOW_TRACKING_URI, else the SQLite file under the user's home.
     `task`: of this one, where one name was used for several. Raises InvalidInput where there is no
@@ -106,6 +106,7 @@ def runs(study_name: str, tracking_uri: str | None = None, task: str | None = No
 
     uri = Execution(tracking_uri=tracking_uri).resolved_tracking_uri
     found = tracking.read_runs(uri, study_name)
+    found = found[found["purpose"] != tracking.SEARCH].reset_index(drop=True)
     return check(found if task is None else found[found["task"] == task])
 
 

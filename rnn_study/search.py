@@ -51,7 +51,8 @@ class Search:
     """Rates proposed at a time; the next ones learn from them."""
     stop: Literal["median", "never"] = "median"
     """When to stop all seeds of a rate early: where at an eighth, a quarter or half of the epochs
-    their objective is worse than the median of the rates of earlier rounds."""
+    their objective is worse than the median of the rates of earlier rounds, once most of those
+    have begun to learn."""
     seed: int = 0
     """Draws the proposals: the same seed proposes the same."""
 
@@ -219,15 +220,20 @@ def rung_epochs(limit: int) -> list[int]:
 def next_rule(search: Search, metric: Metric, limit: int, earlier: Sequence[Result]) -> Rule:
     """The rule of the round to come, from the results of all earlier rounds.
 
-    A proposal that was stopped counts as worse than all others at the rungs that it missed.
+    A proposal that was stopped counts as worse than all others at the rungs that it missed. A
+    median says nothing as long as most still answer as if without input: it counts once it is
+    half-way from there to the best objective.
     """
-    open_rule = Rule(search.objective, metric, limit, {})
+    rule = Rule(search.objective, metric, limit, {})
+    whole = [result.objective for result in earlier if result.stopped is None]
     if search.stop == "never" or len(earlier) < FEWEST:
-        return open_rule
-    missed = -math.inf if open_rule.maximises else math.inf
+        return rule
+    start = 0.0 if search.objective == "solved" else metric.baseline
+    half_way = (start + (max(whole) if rule.maximises else min(whole))) / 2
+    missed = -math.inf if rule.maximises else math.inf
     medians = {
         epoch: float(np.median([result.rungs.get(epoch, missed) for result in earlier]))
         for epoch in rung_epochs(limit)
     }
-    finite = {epoch: value for epoch, value in medians.items() if math.isfinite(value)}
-    return Rule(search.objective, metric, limit, finite)
+    telling = {epoch: value for epoch, value in medians.items() if not rule.worse(value, half_way)}
+    return Rule(search.objective, metric, limit, telling)

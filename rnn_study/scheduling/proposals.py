@@ -15,20 +15,20 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.samplers import TPESampler
+from optuna.samplers import BaseSampler, TPESampler
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
 from rnn_study.config import Condition, Study, Trial
 from rnn_study.randomness import generator
-from rnn_study.search import History, Result, Rule, next_rule
+from rnn_study.search import History, Result, Rule, Search, next_rule
 from rnn_study.tasks import TASKS
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)  # it would name each study and each best
 
 RATE = "learning_rate"
-STARTUP = 0.25
-"""Share of the proposals that are spread evenly at random, before the sampler models anything."""
+SPREAD = 0.25
+"""Share of the proposals that are spread over the range, before the sampler models anything."""
 
 Lookup = Callable[[Iterable[Trial]], Mapping[str, History]]
 """The histories that are known of some trials, by trial id."""
@@ -49,7 +49,10 @@ class Proposal:
 class Proposals:
     """A condition's search: `round` is what is to be tried, until `advance` makes the next."""
 
-    def __init__(self, study: Study, condition: Condition) -> None:
+    def __init__(
+        self, study: Study, condition: Condition, sampler: BaseSampler | None = None
+    ) -> None:
+        """`sampler`: what proposes, unless it is the estimator that all studies use."""
         self.condition = condition
         self.search = study.searches()[condition]
         self.metric = TASKS[study.task].metric
@@ -59,13 +62,11 @@ class Proposals:
         self.rule = Rule(self.search.objective, self.metric, study.epochs, {})
         """How those are judged."""
         self._study = study
-        cell, length = condition
-        seed = int(generator(self.search.seed, "search", cell, length).integers(2**31))
-        startup = max(self.search.round, math.ceil(STARTUP * self.search.trials))
-        sampler = _Sampler(n_startup_trials=startup, multivariate=False, seed=seed)
         direction = StudyDirection.MAXIMIZE if self.rule.maximises else StudyDirection.MINIMIZE
         self.optuna = optuna.create_study(
-            study_name=name(condition), sampler=sampler, direction=direction
+            study_name=name(condition),
+            sampler=sampler or _Sampler(self.search, condition),
+            direction=direction,
         )
         self._asked: list[optuna.Trial] = []
         self._ask()
@@ -77,16 +78,24 @@ class Proposals:
 
     @property
     def best(self) -> tuple[Proposal, Result] | None:
-        """The winner: the best objective; of equal ones that which took the fewest epochs.
+        """The winner: the best objective; of equal ones the best mean, then the fewest epochs.
 
-        None before the search is over. A stopped proposal never wins: it was worse than half of
-        the others when it was stopped.
+        (An interquartile mean leaves out the one seed of four that failed.) None before the search
+        is over. A stopped proposal never wins: it was worse than half of the others by then.
         """
         if not self.finished:
             return None
         sign = -1 if self.rule.maximises else 1
         whole = [(p, result) for p, result in self.done if result.stopped is None]
-        return min(whole, key=lambda of: (sign * of[1].objective, sum(of[1].epochs), of[0].number))
+        better = -1 if self.metric.larger_is_better else 1
+
+        def rank(of: tuple[Proposal, Result]) -> tuple[float, ...]:
+            proposal, result = of
+            mean = better * sum(result.values)
+            epochs, number = float(sum(result.epochs)), float(proposal.number)
+            return sign * result.objective, mean, epochs, number
+
+        return min(whole, key=rank)
 
     def advance(self, histories: Mapping[str, History]) -> bool:
         """Tells Optuna the round, if every proposal in it is decided, and asks for the next.
@@ -139,14 +148,29 @@ class Proposals:
 
 
 class _Sampler(TPESampler):
-    """Tree-structured Parzen estimator that proposes rates of four digits, which people can type.
+    """Tree-structured Parzen estimator (Bergstra et al., NeurIPS 2011) of one rate.
 
-    (Bergstra et al., NeurIPS 2011.)
+    Its first proposals are spread over the range, one in each of as many equal parts of its
+    logarithm, in any order: few at random would often leave half of it out. Rates have four digits,
+    which people can type.
     """
 
+    def __init__(self, search: Search, condition: Condition) -> None:
+        rng = generator(search.seed, "search", *condition)
+        seed, spread = (
+            int(rng.integers(2**31)),
+            max(search.round, math.ceil(SPREAD * search.trials)),
+        )
+        super().__init__(n_startup_trials=spread, multivariate=False, seed=seed)
+        self._spread = (rng.permutation(spread) + rng.random(spread)) / spread
+
     def sample_independent(self, study: Any, trial: Any, name: str, distribution: Any) -> float:
-        rate = super().sample_independent(study, trial, name, distribution)
-        return min(max(float(f"{rate:.4g}"), distribution.low), distribution.high)
+        low, high = distribution.low, distribution.high
+        if trial.number < len(self._spread):
+            rate = low * (high / low) ** self._spread[trial.number]
+        else:
+            rate = super().sample_independent(study, trial, name, distribution)
+        return min(max(float(f"{rate:.4g}"), low), high)
 
 
 def name(condition: Condition) -> str:

@@ -1,0 +1,437 @@
+"""Searching a learning rate: what proposals come to, when they are stopped, what is due next."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from dataclasses import replace
+
+import jaxtyping
+import numpy as np
+import optuna
+import pytest
+from small import TRIAL, results
+
+from rnn_study.config import Pack, Study
+from rnn_study.errors import InvalidInput
+from rnn_study.scheduling import outcomes, proposals
+from rnn_study.scheduling.agenda import Agenda
+from rnn_study.scheduling.proposals import Proposals
+from rnn_study.search import FIRST_SEED, Result, Rule, Search, next_rule, rung_epochs
+from rnn_study.tasks import TASKS
+from rnn_study.training import Checkpoints
+from rnn_study.worker import train_pack
+
+ACCURACY, ERROR = TASKS["symbol"].metric, TASKS["sine"].metric
+STUDY = Study(
+    name="searched",
+    task="symbol",
+    cells=("lstm", "orthogonal"),
+    lengths=(50, 53),
+    seeds=range(3),
+    learning_rate={"lstm": Search(1e-4, 1e-1, trials=11, seeds=3, round=4), "orthogonal": 1e-2},
+    hidden=11,
+    epochs=16,
+)
+
+
+@pytest.fixture(autouse=True)
+def unchecked():
+    """As users run it: under pytest alone, beartype would refuse wrong types before we do."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
+def history(*values: float, column: str = "val_accuracy", diverged: bool = False) -> dict:
+    """Of one validation value an epoch; the last epoch may be that of its divergence."""
+    found = np.array(values)
+    loss = np.zeros(len(found))
+    if diverged:
+        loss[-1] = found[-1] = math.nan
+    epoch = np.arange(1, len(found) + 1)
+    return {"epoch": epoch, "train_loss": loss, "val_loss": loss, column: found}
+
+
+def flat(value: float, epochs: int = 8) -> dict:
+    return history(*[value] * epochs)
+
+
+class TestObjective:
+    @pytest.mark.parametrize(
+        ("objective", "value"),
+        [("iqm", 0.65), ("mean", 0.625), ("median", 0.65), ("worst", 0.2), ("solved", 0.25)],
+    )
+    def test_a_statistic_of_the_seeds(self, objective, value):
+        rule = Rule(objective, ACCURACY, 8, {})
+        found = rule.judge([flat(0.4), history(0.3, 1.0), flat(0.2), flat(0.9)])
+        assert found.objective == pytest.approx(value)
+        assert found.values == (0.4, 1.0, 0.2, 0.9) and found.epochs == (8, 2, 8, 8)
+        assert rule.maximises
+
+    def test_the_worst_error_is_the_largest_and_less_is_better(self):
+        rule = Rule("worst", ERROR, 2, {})
+        found = rule.judge([history(v, v, column="val_loss") | {} for v in (0.1, 0.3)])
+        assert found.objective == 0.3
+        assert not rule.maximises and rule.worse(0.4, 0.3) and not rule.worse(0.2, 0.3)
+
+    def test_the_last_value_counts_at_the_end_and_the_best_so_far_on_the_way(self):
+        found = Rule("mean", ACCURACY, 8, {}).judge([history(0.5, 0.3, *[0.4] * 6)])
+        assert found.objective == 0.4
+        assert found.rungs == {1: 0.5, 2: 0.5, 4: 0.5}
+
+    def test_a_diverged_seed_is_no_better_than_chance(self):
+        lost = history(0.9, 0.95, 0.97, diverged=True)
+        found = Rule("mean", ACCURACY, 8, {}).judge([lost, flat(0.75)])
+        assert found.values == (ACCURACY.baseline, 0.75)
+        never = history(math.nan, diverged=True)
+        assert Rule("mean", ACCURACY, 8, {}).judge([never]).objective == ACCURACY.baseline
+
+    def test_a_proposal_with_a_seed_in_training_is_not_decided(self):
+        rule = Rule("mean", ACCURACY, 8, {})
+        assert rule.judge([flat(0.5), flat(0.5, epochs=7)]) is None
+        assert rule.judge([flat(0.5), {}]) is None
+        assert rule.judge([flat(0.5), history(0.5, 1.0)]) is not None
+
+
+class TestStopping:
+    def test_all_seeds_stop_at_the_first_rung_where_their_objective_is_worse(self):
+        rule = Rule("mean", ACCURACY, 8, {2: 0.5, 4: 0.7})
+        fine = rule.judge([flat(0.6, 2), flat(0.4, 2)])
+        assert fine is None  # 0.5 is not worse than 0.5
+        found = rule.judge([flat(0.9, 4), flat(0.4, 4)])
+        assert (found.stopped, found.objective) == (4, pytest.approx(0.65))
+        assert found.values == (0.9, 0.4) and found.epochs == (4, 4)
+        assert rule.judge([flat(0.4, 2), flat(0.5, 2)]).stopped == 2
+
+    def test_what_was_trained_beyond_the_stop_changes_nothing(self):
+        rule = Rule("mean", ACCURACY, 8, {4: 0.7})
+        short = rule.judge([flat(0.6, 4), flat(0.4, 4)])
+        later = history(*[0.6] * 4, 0.9, 1.0), history(*[0.4] * 4, *[1.0])
+        assert rule.judge(later) == short
+        assert rule.judge([flat(0.6, 4), flat(0.4, 6)]) == short
+
+    def test_nothing_is_stopped_that_has_ended(self):
+        rule = Rule("mean", ACCURACY, 8, {4: 0.7})
+        found = rule.judge([history(0.3, diverged=True), history(0.3, 0.3, diverged=True)])
+        assert found.stopped is None and found.epochs == (1, 2)
+
+    def test_a_threshold_is_the_median_of_earlier_proposals_those_stopped_before_last(self):
+        search = Search(1e-4, 1e-1)
+        earlier = [
+            Result(1.0, None, {2: 0.9, 4: 0.95, 8: 1.0}, (), ()),
+            Result(0.9, None, {2: 0.8, 4: 0.85, 8: 0.9}, (), ()),
+            Result(0.8, None, {2: 0.7, 4: 0.75, 8: 0.8}, (), ()),
+            Result(0.3, 2, {2: 0.3}, (), ()),
+            Result(0.3, 2, {2: 0.3}, (), ()),
+        ]
+        assert next_rule(search, ACCURACY, 16, earlier).thresholds == {2: 0.7, 4: 0.75, 8: 0.8}
+        two = next_rule(search, ACCURACY, 16, [*earlier, earlier[3], earlier[3]])
+        assert two.thresholds == {}  # most were stopped: the median is none
+        assert next_rule(search, ACCURACY, 16, earlier[:3]).thresholds == {}
+        never = replace(search, stop="never")
+        assert next_rule(never, ACCURACY, 16, earlier).thresholds == {}
+
+    def test_no_threshold_while_most_are_still_at_chance(self):
+        slow = [Result(1.0, None, {2: 0.27, 4: 0.5, 8: 0.9}, (), ())] * 4
+        assert set(next_rule(Search(1e-4, 1e-1), ACCURACY, 16, slow).thresholds) == {8}
+        errors = [Result(0.1, None, {2: 0.48, 4: 0.31, 8: 0.2}, (), ())] * 4
+        assert set(next_rule(Search(1e-4, 1e-1), ERROR, 16, errors).thresholds) == {8}
+
+    @pytest.mark.parametrize("limit", [1, 2, 3, 10, 15_000])
+    def test_rungs_lie_before_the_last_epoch(self, limit):
+        rungs = rung_epochs(limit)
+        assert all(0 < epoch < limit for epoch in rungs)
+        assert rungs == sorted(set(rungs)) and len(rungs) == (min(limit - 1, 3))
+
+    def test_in_a_worker_a_hopeless_rate_leaves_with_all_its_seeds_and_may_go_on_later(
+        self, tmp_path
+    ):
+        """The others train to the same bits; so does the stopped one, should it train on."""
+        rates, seeds = (1e-2, 1e-6), (0, 1)
+        trial = replace(TRIAL, epochs=8, train_size=70, decay_epochs=())
+        pack = [replace(trial, learning_rate=r, seed=s) for r in rates for s in seeds]
+        whole = results(pack)
+        losses = {t: whole[t].history["val_accuracy"] for t in pack}
+        at = {
+            r: np.mean([losses[t][:4].max() for t in pack if t.learning_rate == r]) for r in rates
+        }
+        worse, better = sorted(rates, key=at.get)
+        assert at[worse] < at[better]
+        rule = Rule("mean", ACCURACY, 8, {4: float(at[better])})
+        config = {
+            "pack": Pack(tuple(pack)).to_json(),
+            "rule": rule.to_json(),
+            "device": "cpu",
+            "checkpoints": str(tmp_path),
+            "checkpoint_seconds": 1e9,
+        }
+        ends: dict[str, str] = {}
+        for message in train_pack(config):
+            ends |= message["message"].finished
+        checkpoints = Checkpoints(tmp_path)
+        for t in pack:
+            state = checkpoints.load(t)
+            stopped = t.learning_rate == worse
+            assert (ends[t.id] == "stopped") == stopped
+            assert (state.epoch, state.finished) == ((4, False) if stopped else (8, True))
+            past = state.history["val_loss"]
+            assert past.tobytes() == whole[t].history["val_loss"][: len(past)].tobytes()
+        again = {k: v for m in train_pack(config) for k, v in m["message"].finished.items()}
+        assert again == {t.id: "stopped" for t in pack if t.learning_rate == worse}
+        left = [t for t in pack if t.learning_rate == worse]
+        results(left, checkpoints)
+        for t in left:
+            rest = checkpoints.load(t).history["val_loss"]
+            assert rest.tobytes() == whole[t].history["val_loss"].tobytes()
+
+
+def trained(trial, rule: Rule | None = None) -> dict:
+    """A pretended training, as the trial says: best near a rate of its length, luck by its seed."""
+    luck = np.random.default_rng([trial.seed, trial.length]).random(trial.epochs)
+    peak = math.log10(trial.learning_rate) + 2.5 + 0.01 * (trial.length - 50)
+    height = 0.97 - 0.2 * abs(peak)
+    return history(*(0.25 + (height - 0.25) * np.linspace(0.5, 1, trial.epochs) + 0.02 * luck))
+
+
+def cut(found: dict, epoch: int) -> dict:
+    return {name: column[:epoch] for name, column in found.items()}
+
+
+def finish(agenda: Agenda, order: np.random.Generator, at_once: int, most: int = 10**9) -> dict:
+    """Trains what is due, `at_once` packs at a time, ending in any order; what was trained.
+
+    Ends after `most` trials, as a crash does, in the middle of a pack too.
+    """
+    running, done = [], {}
+    while not agenda.over:
+        while len(running) < at_once and (job := agenda.next()) is not None:
+            running.append(job)
+        job = running.pop(order.integers(len(running)))
+        groups = itertools.groupby(job.pack.trials, lambda trial: trial.learning_rate)
+        for _, group in groups:
+            members = list(group)
+            full = {t.id: trained(t) for t in members}
+            if job.rule:
+                rule = Rule.from_json(job.rule, ACCURACY, STUDY.epochs)
+                result = rule.judge([*full.values()])
+                if result.stopped:
+                    full = {i: cut(found, result.stopped) for i, found in full.items()}
+            for trial in members:
+                if len(done) == most:
+                    return done
+                assert trial.id not in done
+                done[trial.id] = full[trial.id]
+                agenda.learn(trial.id, full[trial.id])
+        agenda.ended()
+    return done
+
+
+def fresh(study: Study = STUDY, size: int = 4, finished=(), known=None) -> Agenda:
+    known = known or {}
+    return Agenda(
+        study, size, finished, lambda trials: {t.id: known[t.id] for t in trials if t.id in known}
+    )
+
+
+def record(agenda: Agenda) -> str:
+    found = outcomes.of(agenda.searches.values())
+    return found.proposals.to_csv() + found.seeds.to_csv() + str(agenda.rates)
+
+
+@pytest.fixture(scope="module")
+def undisturbed() -> tuple[str, dict]:
+    agenda = fresh()
+    done = finish(agenda, np.random.default_rng(0), at_once=1)
+    return record(agenda), done
+
+
+class TestAgenda:
+    @pytest.mark.parametrize(("size", "at_once"), [(1, 1), (1, 7), (4, 3), (7, 2), (64, 16)])
+    def test_neither_packs_nor_order_nor_concurrency_change_a_search(
+        self, size, at_once, undisturbed
+    ):
+        for seed in range(3):
+            agenda = fresh(size=size)
+            finish(agenda, np.random.default_rng(seed), at_once)
+            assert record(agenda) == undisturbed[0]
+
+    def test_some_are_stopped_and_the_best_rate_is_found(self, undisturbed):
+        agenda = fresh()
+        done = finish(agenda, np.random.default_rng(1), 2)
+        found = outcomes.of(agenda.searches.values()).proposals
+        assert len(found) == 2 * 11
+        assert 3 <= found["stopped_at"].notna().sum() <= 14
+        for condition, rate in agenda.rates.items():
+            best = 10 ** -(2.5 + 0.01 * (condition[1] - 50))
+            assert 0.7 < rate / best < 1.4
+        assert {t.id for t in agenda.trials} <= done.keys()
+        assert {(t.cell, t.seed) for t in agenda.trials} == {
+            (cell, seed) for cell in STUDY.cells for seed in range(3)
+        }
+        saved = found["epochs_saved"].sum()
+        assert saved == sum((16 - found["stopped_at"]).dropna() * 3)
+        assert saved + found["epochs"].sum() == 2 * 11 * 3 * 16
+
+    @pytest.mark.parametrize("most", range(0, 80, 7))
+    def test_after_a_crash_it_goes_on_and_trains_nothing_twice(self, most, undisturbed):
+        done = finish(fresh(), np.random.default_rng(most), 3, most)
+        finished = [i for i, past in done.items() if len(past["epoch"]) == STUDY.epochs]
+        again = fresh(finished=finished, known=done)
+        rest = finish(again, np.random.default_rng(most + 1), 2)
+        assert record(again) == undisturbed[0]
+        # a proposal that the crash cut in two is a whole pack again: the worker knows who has ended
+        assert len(rest.keys() & done.keys()) <= 2
+        assert rest.keys() | done.keys() == undisturbed[1].keys()
+
+    def test_when_all_is_known_nothing_is_due(self, undisturbed):
+        done = undisturbed[1]
+        agenda = fresh(finished=[*done], known=done)
+        assert agenda.over and agenda.earlier == len(done)
+        assert record(agenda) == undisturbed[0]
+
+    def test_more_seeds_search_no_more(self, undisturbed):
+        done = undisturbed[1]
+        agenda = fresh(replace(STUDY, seeds=range(5)), finished=[*done], known=done)
+        due = {t.seed for pack in agenda.ready for t in pack.trials}
+        assert due == {3, 4}
+
+    def test_a_search_that_lost_a_trial_waits_for_it(self):
+        agenda = fresh(replace(STUDY, cells=("lstm",), lengths=(50,)), size=3)
+        lost = agenda.next()
+        while (job := agenda.next()) is not None:
+            for trial in job.pack.trials:
+                agenda.learn(trial.id, trained(trial))
+            agenda.ended()
+        agenda.ended()
+        assert agenda.over and agenda.rates == {} and agenda.trials == []
+        assert {t.id for t in lost.pack.trials} <= {t.id for t in agenda.tried}
+
+    def test_a_pack_holds_whole_proposals(self):
+        for size, rates in ((1, 1), (3, 1), (6, 2), (100, 4)):
+            packs = [p for p in fresh(size=size).ready if p.trials[0].cell == "lstm"]
+            for pack in packs:
+                found = [t.learning_rate for t in pack.trials]
+                assert [found.count(rate) for rate in set(found)] == [3] * rates
+
+
+class TestProposals:
+    def first(self, **changes) -> list[float]:
+        search = replace(STUDY.searches()["lstm", 50], **changes)
+        study = replace(STUDY, learning_rate=search)
+        return [p.rate for p in Proposals(study, ("lstm", 50)).round]
+
+    def test_the_first_are_spread_over_the_range_and_have_four_digits(self):
+        for seed in range(20):
+            rates = np.array(self.first(seed=seed))
+            parts = np.floor(np.log(rates / 1e-4) / np.log(1e3) * 4)
+            assert sorted(parts) == [0, 1, 2, 3]
+            assert all(float(f"{rate:.4g}") == rate for rate in rates)
+
+    def test_another_seed_or_condition_has_others(self):
+        other = [p.rate for p in Proposals(STUDY, ("lstm", 53)).round]
+        assert len({*self.first(), *self.first(seed=1), *other}) == 12
+
+    def test_the_winner_is_best_for_every_seed_not_for_one(self):
+        """Equal interquartile means: the one whose seeds all do well."""
+        search = Proposals(replace(STUDY, learning_rate=Search(1e-4, 1e-1, 2, 4)), ("lstm", 50))
+        lucky, robust = search.round
+        values = {lucky.number: (0.3, 0.9, 0.9, 0.9), robust.number: (0.9, 0.9, 0.9, 0.9)}
+        known = {
+            trial.id: flat(value, 16)
+            for proposal in search.round
+            for trial, value in zip(proposal.trials, values[proposal.number], strict=True)
+        }
+        assert search.advance(known)
+        assert [r.objective for _, r in search.done] == pytest.approx([0.9, 0.9])
+        assert search.best[0] == robust
+
+    def test_optuna_reads_back_what_was_saved(self, tmp_path, undisturbed):
+        agenda = fresh(finished=[*undisturbed[1]], known=undisturbed[1])
+        path = tmp_path / "optuna.db"
+        proposals.save(agenda.searches.values(), path)
+        assert [*tmp_path.iterdir()] == [path]
+        for condition, search in agenda.searches.items():
+            name = proposals.name(condition)
+            study = optuna.load_study(study_name=name, storage=f"sqlite:///{path}")
+            assert len(study.trials) == 11
+            for trial, (proposal, result) in zip(study.trials, search.done, strict=True):
+                assert trial.params == {"learning_rate": proposal.rate}
+                assert trial.value == pytest.approx(result.objective)
+                assert (trial.state.name == "PRUNED") == (result.stopped is not None)
+                assert trial.intermediate_values == pytest.approx(result.rungs)
+
+
+REFUSED = [
+    ({"low": 0.0}, "learning_rate: 0.0 is not allowed; use a finite number above 0"),
+    ({"high": math.inf}, "learning_rate: inf is not allowed; use a finite number above 0"),
+    ({"low": 0.1, "high": 0.1}, "learning_rate: '0.1:0.1' is not allowed; use LOW:HIGH with"),
+    ({"trials": 0}, "search_trials: 0 is not allowed; use a whole number of at least 1"),
+    ({"round": 2.5}, "search_round: 2.5 is not allowed; use a whole number of at least 1"),
+    ({"seeds": 0}, "search_seeds: 0 is not allowed; use a whole number of at least 1"),
+    ({"seeds": (7, 7)}, "search_seeds: (7, 7) is not allowed; use each value once"),
+    ({"seed": -1}, "search_seed: -1 is not allowed; use a whole number of at least 0"),
+    ({"objective": "max"}, "search_objective: 'max' is not allowed; choose from iqm, mean, median"),
+    ({"stop": "asha"}, "search_stop: 'asha' is not allowed; choose from median, never"),
+]
+
+
+class TestDeclaration:
+    @pytest.mark.parametrize(("changes", "error"), REFUSED)
+    def test_what_cannot_be_used_is_refused(self, changes, error):
+        with pytest.raises(InvalidInput) as refused:
+            replace(Search(1e-4, 1e-1), **changes)
+        assert str(refused.value).startswith(error)
+
+    def test_the_seeds_of_a_search_are_not_those_of_the_study(self):
+        with pytest.raises(InvalidInput, match=r"search_seeds: \[1, 2\] .*must be fresh"):
+            replace(STUDY, learning_rate=Search(1e-4, 1e-1, seeds=(1, 2, 5)))
+        assert Search(1e-4, 1e-1, seeds=2).seeds == (FIRST_SEED, FIRST_SEED + 1)
+
+    def test_a_task_without_a_goal_has_no_share_solved(self):
+        search = Search(1e-4, 1e-1, objective="solved")
+        with pytest.raises(InvalidInput, match=r"search_objective: 'solved' .*no goal"):
+            replace(STUDY, task="sine", learning_rate=search)
+
+    def test_trials_wait_for_their_rate(self):
+        fixed = [t for t in STUDY.trials() if t.cell == "orthogonal"]
+        assert STUDY.trials() == fixed and len(fixed) == 2 * 3
+        found = STUDY.trials({("lstm", 53): 0.5})
+        assert [t.learning_rate for t in found] == [0.5] * 3 + [1e-2] * 6
+        assert STUDY.size == 2 * 2 * 3
+        assert STUDY.searches().keys() == {("lstm", 50), ("lstm", 53)}
+
+    def test_the_declaration_is_json_and_tells_searches_apart(self):
+        assert json.loads(json.dumps(STUDY.declaration())) == STUDY.declaration()
+        other = {**STUDY.learning_rate, "lstm": Search(1e-4, 1e-1)}
+        assert replace(STUDY, learning_rate=other).id != STUDY.id
+
+    def test_on_the_command_line(self, ask):
+        line = "--learning-rate lstm=1e-4:1e-1 stable_lstm=1e-3 orthogonal=1e-5:1 "
+        line += "--search-trials 9 --search-seeds 3 --search-objective worst --search-stop never"
+        rates = ask(line).study.learning_rate
+        chosen = {"trials": 9, "seeds": 3, "objective": "worst", "stop": "never"}
+        assert rates == {
+            "lstm": Search(1e-4, 1e-1, **chosen),
+            "stable_lstm": 1e-3,
+            "orthogonal": Search(1e-5, 1.0, **chosen),
+        }
+        assert ask("--learning-rate 1e-3:1").study.learning_rate == Search(1e-3, 1.0)
+        assert ask("--learning-rate 1e-3:1 --search-seeds 70:72").study.searches()[
+            "lstm", 50
+        ].seeds == (70, 71)
+
+    @pytest.mark.parametrize(
+        ("line", "error"),
+        [
+            ("--learning-rate 1:0.1", "learning_rate: '1:0.1' is not allowed; use LOW:HIGH"),
+            ("--learning-rate 1:x", "learning_rate: '1:x' is not allowed; use one number"),
+            ("--search-trials 3", "search_trials: 3 is not allowed; give a range to search"),
+            ("--learning-rate 1e-3:1 --search-seeds 0:2", "search_seeds: [0, 1] is not allowed"),
+        ],
+    )
+    def test_one_line_says_what_is_wrong(self, ask, line, error):
+        with pytest.raises(InvalidInput) as refused:
+            ask(line)
+        assert str(refused.value).startswith(error) and "\n" not in str(refused.value)
