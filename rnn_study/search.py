@@ -23,6 +23,8 @@ FIRST_SEED = 10_000
 """The seeds of a search are far from those that people give to a study."""
 RUNGS = (1 / 8, 1 / 4, 1 / 2)
 """Shares of the epochs after which a proposal may be stopped."""
+BEGUN = 1 / 4
+"""Share of the way from no learning to the best objective, at which a median begins to count."""
 FEWEST = 4
 """Earlier proposals that it takes to call another one hopeless."""
 
@@ -221,19 +223,20 @@ def next_rule(search: Search, metric: Metric, limit: int, earlier: Sequence[Resu
     """The rule of the round to come, from the results of all earlier rounds.
 
     A proposal that was stopped counts as worse than all others at the rungs that it missed. A
-    median says nothing as long as most still answer as if without input: it counts once it is
-    half-way from there to the best objective.
+    median says nothing as long as most still answer as if without input: it counts once it is a
+    quarter of the way (`BEGUN`) from there to the best objective.
     """
     rule = Rule(search.objective, metric, limit, {})
     whole = [result.objective for result in earlier if result.stopped is None]
     if search.stop == "never" or len(earlier) < FEWEST:
         return rule
     start = 0.0 if search.objective == "solved" else metric.baseline
-    half_way = (start + (max(whole) if rule.maximises else min(whole))) / 2
+    best = max(whole) if rule.maximises else min(whole)
+    begun = start + BEGUN * (best - start)
     missed = -math.inf if rule.maximises else math.inf
     medians = {
         epoch: float(np.median([result.rungs.get(epoch, missed) for result in earlier]))
         for epoch in rung_epochs(limit)
     }
-    telling = {epoch: value for epoch, value in medians.items() if not rule.worse(value, half_way)}
+    telling = {epoch: value for epoch, value in medians.items() if not rule.worse(value, begun)}
     return Rule(search.objective, metric, limit, telling)

@@ -134,9 +134,9 @@ class TestStopping:
         assert next_rule(never, ACCURACY, 16, earlier).thresholds == {}
 
     def test_no_threshold_while_most_are_still_at_chance(self):
-        slow = [Result(1.0, None, {2: 0.27, 4: 0.5, 8: 0.9}, (), ())] * 4
+        slow = [Result(1.0, None, {2: 0.27, 4: 0.43, 8: 0.9}, (), ())] * 4
         assert set(next_rule(Search(1e-4, 1e-1), ACCURACY, 16, slow).thresholds) == {8}
-        errors = [Result(0.1, None, {2: 0.48, 4: 0.31, 8: 0.2}, (), ())] * 4
+        errors = [Result(0.1, None, {2: 0.48, 4: 0.41, 8: 0.2}, (), ())] * 4
         assert set(next_rule(Search(1e-4, 1e-1), ERROR, 16, errors).thresholds) == {8}
 
     @pytest.mark.parametrize("limit", [1, 2, 3, 10, 15_000])
