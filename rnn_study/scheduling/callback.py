@@ -110,7 +110,7 @@ class Listener(tune.Callback):
         if due or earlier:
             self._observer.more(due, earlier)
 
-    def _album(self, trial: Trial, state: Checkpoint) -> Callable[[Path], object] | None:
+    def _album(self, trial: Trial, state: Checkpoint) -> Callable[[Path], None] | None:
         """What writes the portraits of a trial's attractors into a folder, if it has any."""
         if not trial.dynamics_every:
             return None
