@@ -13,6 +13,7 @@ import pytest
 from small import trials
 
 from rnn_study import config
+from rnn_study import trials as trials_module
 from rnn_study.cells import CELLS
 from rnn_study.config import Pack, Study, Trial, packs
 from rnn_study.errors import InvalidInput
@@ -76,7 +77,7 @@ def test_the_id_depends_on_every_field_and_on_the_numerics(monkeypatch):
     assert set(CHANGED) == {field.name for field in fields(Trial)}
     ids = {PINNED.id, *(replace(PINNED, **{name: value}).id for name, value in CHANGED.items())}
     assert len(ids) == len(CHANGED) + 1
-    monkeypatch.setattr(config, "NUMERICS", config.NUMERICS + 1)
+    monkeypatch.setattr(trials_module, "NUMERICS", trials_module.NUMERICS + 1)
     assert replace(PINNED).id not in ids
 
 

@@ -14,7 +14,17 @@ from rnn_study.cells import CELLS
 from rnn_study.tasks import TASKS
 
 PACKAGE = Path(rnn_study.__file__).parent
-CORE = ("config", "errors", "randomness", "search", "tasks", "cells", "training", "dynamics")
+CORE = (
+    "config",
+    "errors",
+    "randomness",
+    "search",
+    "trials",
+    "tasks",
+    "cells",
+    "training",
+    "dynamics",
+)
 OWNERS = {"mlflow": "tracking", "ray": "scheduling", "optuna": "scheduling"}
 TREES = {
     path.relative_to(PACKAGE).with_suffix("").parts: ast.parse(path.read_text())

@@ -2,38 +2,21 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import math
 from dataclasses import replace
 
 import jaxtyping
 import numpy as np
-import optuna
 import pytest
+from searched import ACCURACY, ERROR, STUDY, flat, history
 from small import TRIAL, results
 
-from rnn_study.config import Pack, Study
+from rnn_study.config import Pack
 from rnn_study.errors import InvalidInput
-from rnn_study.scheduling import outcomes, proposals
-from rnn_study.scheduling.agenda import Agenda
-from rnn_study.scheduling.proposals import Proposals
 from rnn_study.search import FIRST_SEED, Result, Rule, Search, next_rule, rung_epochs
-from rnn_study.tasks import TASKS
 from rnn_study.training import Checkpoints
 from rnn_study.worker import train_pack
-
-ACCURACY, ERROR = TASKS["symbol"].metric, TASKS["sine"].metric
-STUDY = Study(
-    name="searched",
-    task="symbol",
-    cells=("lstm", "orthogonal"),
-    lengths=(50, 53),
-    seeds=range(3),
-    learning_rate={"lstm": Search(1e-4, 1e-1, trials=11, seeds=3, round=4), "orthogonal": 1e-2},
-    hidden=11,
-    epochs=16,
-)
 
 
 @pytest.fixture(autouse=True)
@@ -42,20 +25,6 @@ def unchecked():
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)
-
-
-def history(*values: float, column: str = "val_accuracy", diverged: bool = False) -> dict:
-    """Of one validation value an epoch; the last epoch may be that of its divergence."""
-    found = np.array(values)
-    loss = np.zeros(len(found))
-    if diverged:
-        loss[-1] = found[-1] = math.nan
-    epoch = np.arange(1, len(found) + 1)
-    return {"epoch": epoch, "train_loss": loss, "val_loss": loss, column: found}
-
-
-def flat(value: float, epochs: int = 8) -> dict:
-    return history(*[value] * epochs)
 
 
 class TestObjective:
@@ -185,182 +154,6 @@ class TestStopping:
         for t in left:
             rest = checkpoints.load(t).history["val_loss"]
             assert rest.tobytes() == whole[t].history["val_loss"].tobytes()
-
-
-def trained(trial, rule: Rule | None = None) -> dict:
-    """A pretended training, as the trial says: best near a rate of its length, luck by its seed."""
-    luck = np.random.default_rng([trial.seed, trial.length]).random(trial.epochs)
-    peak = math.log10(trial.learning_rate) + 2.5 + 0.01 * (trial.length - 50)
-    height = 0.97 - 0.2 * abs(peak)
-    return history(*(0.25 + (height - 0.25) * np.linspace(0.5, 1, trial.epochs) + 0.02 * luck))
-
-
-def cut(found: dict, epoch: int) -> dict:
-    return {name: column[:epoch] for name, column in found.items()}
-
-
-def finish(agenda: Agenda, order: np.random.Generator, at_once: int, most: int = 10**9) -> dict:
-    """Trains what is due, `at_once` packs at a time, ending in any order; what was trained.
-
-    Ends after `most` trials, as a crash does, in the middle of a pack too.
-    """
-    running, done = [], {}
-    while not agenda.over:
-        while len(running) < at_once and (job := agenda.next()) is not None:
-            running.append(job)
-        job = running.pop(order.integers(len(running)))
-        groups = itertools.groupby(job.pack.trials, lambda trial: trial.learning_rate)
-        for _, group in groups:
-            members = list(group)
-            full = {t.id: trained(t) for t in members}
-            if job.rule:
-                rule = Rule.from_json(job.rule, ACCURACY, STUDY.epochs)
-                result = rule.judge([*full.values()])
-                if result.stopped:
-                    full = {i: cut(found, result.stopped) for i, found in full.items()}
-            for trial in members:
-                if len(done) == most:
-                    return done
-                assert trial.id not in done
-                done[trial.id] = full[trial.id]
-                agenda.learn(trial.id, full[trial.id])
-        agenda.ended()
-    return done
-
-
-def fresh(study: Study = STUDY, size: int = 4, finished=(), known=None) -> Agenda:
-    known = known or {}
-    return Agenda(
-        study, size, finished, lambda trials: {t.id: known[t.id] for t in trials if t.id in known}
-    )
-
-
-def record(agenda: Agenda) -> str:
-    found = outcomes.of(agenda.searches.values())
-    return found.proposals.to_csv() + found.seeds.to_csv() + str(agenda.rates)
-
-
-@pytest.fixture(scope="module")
-def undisturbed() -> tuple[str, dict]:
-    agenda = fresh()
-    done = finish(agenda, np.random.default_rng(0), at_once=1)
-    return record(agenda), done
-
-
-class TestAgenda:
-    @pytest.mark.parametrize(("size", "at_once"), [(1, 1), (1, 7), (4, 3), (7, 2), (64, 16)])
-    def test_neither_packs_nor_order_nor_concurrency_change_a_search(
-        self, size, at_once, undisturbed
-    ):
-        for seed in range(3):
-            agenda = fresh(size=size)
-            finish(agenda, np.random.default_rng(seed), at_once)
-            assert record(agenda) == undisturbed[0]
-
-    def test_some_are_stopped_and_the_best_rate_is_found(self, undisturbed):
-        agenda = fresh()
-        done = finish(agenda, np.random.default_rng(1), 2)
-        found = outcomes.of(agenda.searches.values()).proposals
-        assert len(found) == 2 * 11
-        assert 3 <= found["stopped_at"].notna().sum() <= 14
-        for condition, rate in agenda.rates.items():
-            best = 10 ** -(2.5 + 0.01 * (condition[1] - 50))
-            assert 0.7 < rate / best < 1.4
-        assert {t.id for t in agenda.trials} <= done.keys()
-        assert {(t.cell, t.seed) for t in agenda.trials} == {
-            (cell, seed) for cell in STUDY.cells for seed in range(3)
-        }
-        saved = found["epochs_saved"].sum()
-        assert saved == sum((16 - found["stopped_at"]).dropna() * 3)
-        assert saved + found["epochs"].sum() == 2 * 11 * 3 * 16
-
-    @pytest.mark.parametrize("most", range(0, 80, 7))
-    def test_after_a_crash_it_goes_on_and_trains_nothing_twice(self, most, undisturbed):
-        done = finish(fresh(), np.random.default_rng(most), 3, most)
-        finished = [i for i, past in done.items() if len(past["epoch"]) == STUDY.epochs]
-        again = fresh(finished=finished, known=done)
-        rest = finish(again, np.random.default_rng(most + 1), 2)
-        assert record(again) == undisturbed[0]
-        # a proposal that the crash cut in two is a whole pack again: the worker knows who has ended
-        assert len(rest.keys() & done.keys()) <= 2
-        assert rest.keys() | done.keys() == undisturbed[1].keys()
-
-    def test_when_all_is_known_nothing_is_due(self, undisturbed):
-        done = undisturbed[1]
-        agenda = fresh(finished=[*done], known=done)
-        assert agenda.over and agenda.earlier == len(done)
-        assert record(agenda) == undisturbed[0]
-
-    def test_more_seeds_search_no_more(self, undisturbed):
-        done = undisturbed[1]
-        agenda = fresh(replace(STUDY, seeds=range(5)), finished=[*done], known=done)
-        due = {t.seed for pack in agenda.ready for t in pack.trials}
-        assert due == {3, 4}
-
-    def test_a_search_that_lost_a_trial_waits_for_it(self):
-        agenda = fresh(replace(STUDY, cells=("lstm",), lengths=(50,)), size=3)
-        lost = agenda.next()
-        while (job := agenda.next()) is not None:
-            for trial in job.pack.trials:
-                agenda.learn(trial.id, trained(trial))
-            agenda.ended()
-        agenda.ended()
-        assert agenda.over and agenda.rates == {} and agenda.trials == []
-        assert {t.id for t in lost.pack.trials} <= {t.id for t in agenda.tried}
-
-    def test_a_pack_holds_whole_proposals(self):
-        for size, rates in ((1, 1), (3, 1), (6, 2), (100, 4)):
-            packs = [p for p in fresh(size=size).ready if p.trials[0].cell == "lstm"]
-            for pack in packs:
-                found = [t.learning_rate for t in pack.trials]
-                assert [found.count(rate) for rate in set(found)] == [3] * rates
-
-
-class TestProposals:
-    def first(self, **changes) -> list[float]:
-        search = replace(STUDY.searches()["lstm", 50], **changes)
-        study = replace(STUDY, learning_rate=search)
-        return [p.rate for p in Proposals(study, ("lstm", 50)).round]
-
-    def test_the_first_are_spread_over_the_range_and_have_four_digits(self):
-        for seed in range(20):
-            rates = np.array(self.first(seed=seed))
-            parts = np.floor(np.log(rates / 1e-4) / np.log(1e3) * 4)
-            assert sorted(parts) == [0, 1, 2, 3]
-            assert all(float(f"{rate:.4g}") == rate for rate in rates)
-
-    def test_another_seed_or_condition_has_others(self):
-        other = [p.rate for p in Proposals(STUDY, ("lstm", 53)).round]
-        assert len({*self.first(), *self.first(seed=1), *other}) == 12
-
-    def test_the_winner_is_best_for_every_seed_not_for_one(self):
-        """Equal interquartile means: the one whose seeds all do well."""
-        search = Proposals(replace(STUDY, learning_rate=Search(1e-4, 1e-1, 2, 4)), ("lstm", 50))
-        lucky, robust = search.round
-        values = {lucky.number: (0.3, 0.9, 0.9, 0.9), robust.number: (0.9, 0.9, 0.9, 0.9)}
-        known = {
-            trial.id: flat(value, 16)
-            for proposal in search.round
-            for trial, value in zip(proposal.trials, values[proposal.number], strict=True)
-        }
-        assert search.advance(known)
-        assert [r.objective for _, r in search.done] == pytest.approx([0.9, 0.9])
-        assert search.best[0] == robust
-
-    def test_optuna_reads_back_what_was_saved(self, tmp_path, undisturbed):
-        agenda = fresh(finished=[*undisturbed[1]], known=undisturbed[1])
-        path = tmp_path / "optuna.db"
-        proposals.save(agenda.searches.values(), path)
-        assert [*tmp_path.iterdir()] == [path]
-        for condition, search in agenda.searches.items():
-            name = proposals.name(condition)
-            study = optuna.load_study(study_name=name, storage=f"sqlite:///{path}")
-            assert len(study.trials) == 11
-            for trial, (proposal, result) in zip(study.trials, search.done, strict=True):
-                assert trial.params == {"learning_rate": proposal.rate}
-                assert trial.value == pytest.approx(result.objective)
-                assert (trial.state.name == "PRUNED") == (result.stopped is not None)
-                assert trial.intermediate_values == pytest.approx(result.rungs)
 
 
 REFUSED = [

@@ -123,12 +123,13 @@ def test_a_killed_search_goes_on_to_the_same_end_in_other_packs_one_at_a_time(st
     assert {path: path.stat().st_mtime_ns for path in ended} == ended
 
 
+@pytest.mark.slow
 def test_a_stopped_trial_trains_on_when_it_is_asked_for_by_its_rate(undisturbed):
     storage, _ = undisturbed
     before = found(storage)
     runs = storage.runs
     stopped = runs[runs["stopped_at"].notna()].iloc[0]
-    ask = ("--cells", stopped["cell"], "--learning-rate", f"{stopped['learning_rate']!r}")
+    ask = ("--cells", stopped["cell"], "--learning-rate", str(float(stopped["learning_rate"])))
     plain = storage.run(*SEARCH[:2], *ask, "--seeds", str(stopped["seed"]), "7")
     assert plain.returncode == 0, plain.stdout + plain.stderr
     run = storage.runs.set_index("trial_id").loc[stopped["trial_id"]]

@@ -84,9 +84,9 @@ class Agenda:
         found = []
         for (cell, length), search in self.searches.items():
             left = search.search.trials - len(search.done) - len(search.round)
-            seeds = [*search.search.each_seed] * left
-            seeds += [] if search.finished else [*self._study.seeds]
-            found += [self._study.trial(cell, length, search.search.low, seed) for seed in seeds]
+            seeds, low = [*search.search.each_seed] * left, search.search.low
+            found += [self._study.trial(cell, length, low, seed) for seed in seeds]
+            found += [] if search.finished else self._confirming((cell, length), low)
         return found
 
     @property
@@ -145,9 +145,13 @@ class Agenda:
                 self._add(self._jobs(search))
         elif condition not in self._confirmed:
             self._confirmed.add(condition)
-            of_cell, seeds = (*condition, best[0].rate), self._study.seeds
-            missing = self._missing(self._study.trial(*of_cell, seed) for seed in seeds)
+            missing = self._missing(self._confirming(condition, best[0].rate))
             self._add(Job(pack, CONFIRMATION) for pack in packs(missing, self._size))
+
+    def _confirming(self, condition: Condition, rate: float) -> list[Trial]:
+        """The trials of the tables of one condition."""
+        trials = self._study.trials({condition: rate})
+        return [trial for trial in trials if (trial.cell, trial.length) == condition]
 
     def _jobs(self, search: Proposals) -> list[Job]:
         """A round's proposals that are not decided, whole proposals in each pack."""

@@ -1,0 +1,209 @@
+"""`Trial` and `Pack`: what trains, frozen, validated and hashed.
+
+A trial's `id` is a hash of everything that determines its result, so the same trial has the same id
+in every study, on every machine and in every pack.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from functools import cached_property
+from itertools import pairwise
+from typing import Any, Literal
+
+from rnn_study.cells import CELLS
+from rnn_study.errors import (
+    require,
+    require_member,
+    require_positive,
+    require_values,
+    require_whole,
+)
+from rnn_study.tasks import TASKS
+
+NUMERICS = 1
+"""Raised by hand when a change of the code changes results; part of every trial's id."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """How one network is trained. The defaults are those of the paper's symbol classification."""
+
+    hidden: int = 200
+    """Hidden units of the recurrent layer."""
+    epochs: int = 15_000
+    """Most epochs (passes over the training data) of a trial; it ends earlier when solved."""
+    batch: int = 100
+    """Sequences in a batch; the training data must divide into whole batches."""
+    train_size: int = 1000
+    """Training sequences."""
+    val_size: int = 1000
+    """Validation sequences."""
+    decay_epochs: tuple[int, ...] | Mapping[str, tuple[int, ...]] = (500, 1000, 2000)
+    """Epochs after which the learning rate is multiplied by --decay: for all cells, or for those
+    named alone, as `lstm=500,1000`."""
+    decay: float = 0.1
+    """Factor of the learning rate at each of --decay-epochs."""
+    clip: float = 0.25
+    """Largest norm of a network's gradient; a larger gradient is scaled down to it."""
+    batch_loss: Literal["mean", "sum"] = "mean"
+    """A batch's loss is the mean over its sequences, or their sum as in the authors' code."""
+    dynamics_every: int = 0
+    """Epochs between two looks at a network's attractors; it also has one at its end. 0: none."""
+
+    def __post_init__(self) -> None:
+        for name in ("hidden", "epochs", "batch", "train_size", "val_size"):
+            self._set(name, require_whole(name, getattr(self, name), 1))
+        self._set("decay_epochs", by_cell("decay_epochs", self.decay_epochs, _epochs))
+        self._set("decay", require_positive("decay", self.decay))
+        self._set("clip", require_positive("clip", self.clip))
+        require_member("batch_loss", self.batch_loss, ("mean", "sum"))
+        every = require_whole("dynamics_every", self.dynamics_every, 0)
+        self._set("dynamics_every", every)
+        require(
+            self.train_size % self.batch == 0,
+            "batch",
+            self.batch,
+            f"use a divisor of train_size = {self.train_size}",
+        )
+
+    def _set(self, name: str, value: object) -> None:
+        """Stores a value in its plain type: equal settings are written, and hashed, alike."""
+        object.__setattr__(self, name, value)
+
+    def training(self) -> dict[str, Any]:
+        """The fields of `Training` alone, by name."""
+        return {f.name: getattr(self, f.name) for f in fields(Training)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial(Training):
+    """One condition (cell, length, learning rate) with one seed: one network, one MLflow run."""
+
+    task: str
+    """A name in `TASKS`."""
+    cell: str
+    """A name in `CELLS`."""
+    length: int
+    """Sequence length, time steps."""
+    learning_rate: float
+    """Adam's initial learning rate."""
+    seed: int
+    """Draws the initial weights and the order of the batches."""
+    data_seed: int = 0
+    """Draws the data."""
+    decay_epochs: tuple[int, ...] = (500, 1000, 2000)
+    """Epochs after which the learning rate is multiplied by `decay`."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_member("task", self.task, TASKS)
+        require_member("cell", self.cell, CELLS)
+        of_study = isinstance(self.decay_epochs, Mapping)
+        require(not of_study, "decay_epochs", self.decay_epochs, "use the epochs of this cell")
+        low = TASKS[self.task].min_length
+        self._set("length", require_whole("length", self.length, 1))
+        require(
+            self.length >= low,
+            "length",
+            self.length,
+            f"the {self.task} task needs at least {low} time steps",
+        )
+        self._set("learning_rate", require_positive("learning_rate", self.learning_rate))
+        self._set("seed", require_whole("seed", self.seed, 0))
+        self._set("data_seed", require_whole("data_seed", self.data_seed, 0))
+
+    @cached_property
+    def id(self) -> str:
+        """16 hexadecimal digits, equal for equal trials on every machine."""
+        return digest({"numerics": NUMERICS, **asdict(self)})
+
+    @property
+    def condition(self) -> str:
+        """Cell, length and learning rate, as people write them: `lstm, length 50, rate 0.01`."""
+        return f"{self.cell}, length {self.length}, rate {self.learning_rate:g}"
+
+    @property
+    def cost(self) -> float:
+        """Floating-point operations of the recurrent products, if it trains to its last epoch."""
+        sequences = self.epochs * (3 * self.train_size + self.val_size)  # backward costs twice
+        return 2.0 * sequences * self.length * CELLS[self.cell].gates * self.hidden**2
+
+
+@dataclass(frozen=True)
+class Pack:
+    """Trials that train together as one stacked computation; only seeds and rates differ."""
+
+    trials: tuple[Trial, ...]
+
+    def __post_init__(self) -> None:
+        require(len(self.trials) > 0, "pack", self.trials, "use at least one trial")
+        ids = {trial.id for trial in self.trials}
+        require(len(ids) == len(self.trials), "pack", sorted(ids), "use each trial once")
+        shapes = {pack_shape(trial) for trial in self.trials}
+        require(len(shapes) == 1, "pack", len(shapes), "use trials of one shape")
+
+    @property
+    def cost(self) -> float:
+        """Floating-point operations of all its trials, at most."""
+        return sum(trial.cost for trial in self.trials)
+
+    @property
+    def name(self) -> str:
+        """What its members share, for people: `lstm, length 50, 8 trials`."""
+        first = self.trials[0]
+        return f"{first.cell}, length {first.length}, {len(self.trials)} trials"
+
+    def to_json(self) -> str:
+        return json.dumps([asdict(trial) for trial in self.trials])
+
+    @classmethod
+    def from_json(cls, text: str) -> Pack:
+        return cls(tuple(Trial(**fields_) for fields_ in json.loads(text)))
+
+
+def pack_shape(trial: Trial) -> Trial:
+    """What trials must share to train in one pack: all but seeds and learning rate."""
+    return replace(trial, seed=0, data_seed=0, learning_rate=1.0)
+
+
+def packs(trials: Iterable[Trial], size: int) -> list[Pack]:
+    """Trials of equal shape in packs of at most `size`, evenly filled, the costliest pack first."""
+    require_whole("pack_size", size, 1)
+    by_shape: dict[Trial, list[Trial]] = {}
+    for trial in trials:
+        by_shape.setdefault(pack_shape(trial), []).append(trial)
+    made = []
+    for members in by_shape.values():
+        count = math.ceil(len(members) / size)
+        bounds = [round(i * len(members) / count) for i in range(count + 1)]
+        made += [Pack(tuple(members[a:b])) for a, b in pairwise(bounds)]
+    return sorted(made, key=lambda pack: -pack.cost)
+
+
+def by_cell(name: str, value: Any, check: Callable[[str, Any], Any]) -> Any:
+    """A setting that is one value for all cells, or a value for each of some, checked."""
+    if not isinstance(value, Mapping):
+        return check(name, value)
+    for cell in value:
+        require_member(name, cell, CELLS)
+    return {cell: check(name, each) for cell, each in value.items()}
+
+
+def _epochs(name: str, values: Any) -> tuple[int, ...]:
+    return tuple(require_whole(name, each, 1) for each in require_values(name, values, least=0))
+
+
+_ABSENT = {"dynamics_every": 0, "data_seeds": 1}
+"""Fields that came after the first ids were given, and the value that leaves those as they were."""
+
+
+def digest(values: Mapping[str, Any]) -> str:
+    """A hash of plain values, the same on every machine."""
+    present = {k: v for k, v in values.items() if k not in _ABSENT or v != _ABSENT[k]}
+    text = json.dumps(present, sort_keys=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
