@@ -226,7 +226,7 @@ class Progress:
             table.add_column(title, justify="right", no_wrap=True)
         for tally in shown:
             table.add_row(
-                tally.first.cell,
+                tally.first.cell + self._tally.rates(tally.pack.trials),
                 str(tally.first.length),
                 seed_range(tally.pack.trials),
                 f"{tally.epoch}/{tally.first.epochs}",

@@ -40,14 +40,14 @@ def plan(study: Study, searches: Sequence[Searching]) -> Group:
             "" if each.rate is None else f"{each.rate:g}",
         )
     first = searches[0].search
-    early = "" if first.stop == "never" else ", hopeless ones stop early"
+    early = "" if first.stop == "never" else "; hopeless ones stop early"
     fresh = count(len(study.seeds), "fresh seed")
-    note = f"  Rounds of {count(first.round, 'rate')}{early}; the best rate of each search then"
-    return Group(
-        Text("Searches of the learning rate, all at once", style="bold"),
-        _indented(table),
-        Text(f"{note} trains\n  with {fresh}, the only ones in the tables.\n", style="dim"),
+    note = (
+        f"  Optuna proposes {count(first.round, 'rate')} at a time{early}.\n"
+        f"  The best of each search then trains with {fresh}: the tables are of those."
     )
+    title = Text("Searches of the learning rate, all at once", style="bold")
+    return Group(Text(), title, _indented(table), Text(note, style="dim"))
 
 
 def found(study: Study, outcomes: Outcomes) -> Group:
@@ -81,9 +81,9 @@ def found(study: Study, outcomes: Outcomes) -> Group:
     words = " or ".join(search_figures.WORDS[each] for each in sorted(objectives))
     given_up = proposals[proposals["stopped_at"].notna()]
     notes += [
-        f"  value: {words} over the search's own seeds, which no other table has.",
-        f"  stopped: rates given up early. They cost {given_up['epochs'].sum():,} epochs and saved"
-        f" up to {given_up['epochs_saved'].sum():,}.",
+        f"  value: {words} over the search's own seeds.",
+        f"  stopped: rates given up early, after {given_up['epochs'].sum():,} epochs in all; that"
+        f" saved up to {given_up['epochs_saved'].sum():,}.",
     ]
     return Group(
         Text("Learning rates found", style="bold"),
@@ -95,11 +95,7 @@ def found(study: Study, outcomes: Outcomes) -> Group:
 def write(study: Study, outcomes: Outcomes, folder: Path) -> list[Path]:
     """search.csv, one row a proposal, search_seeds.csv, one row a proposal and seed, and the figure
     search.png and search.pdf; returns their paths."""
-    texts = {"search.csv": outcomes.proposals, "search_seeds.csv": outcomes.seeds}
-    paths = [
-        report.write_text(folder / name, frame.to_csv(index=False, lineterminator="\n"))
-        for name, frame in texts.items()
-    ]
+    paths = [report.write_text(folder / name, text) for name, text in outcomes.texts().items()]
     if outcomes.proposals.empty:
         return paths
     metric = TASKS[study.task].metric

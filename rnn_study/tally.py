@@ -117,10 +117,14 @@ class Tally:
 
     def label(self, trials: Sequence[Trial]) -> str:
         """Trials of a pack, for people, with their rates if those are searched."""
+        return label(trials) + self.rates(trials)
+
+    def rates(self, trials: Sequence[Trial]) -> str:
+        """`, rates 0.001, 0.01` of trials whose rates are searched, else nothing."""
         first = trials[0]
         rates = sorted({trial.learning_rate for trial in trials})
         words = f", rate{'s' * (len(rates) > 1)} " + ", ".join(f"{rate:g}" for rate in rates)
-        return label(trials) + words * ((first.cell, first.length) in self._searched)
+        return words if (first.cell, first.length) in self._searched else ""
 
     def started(self, pack: Pack) -> PackTally:
         tally = self.of(pack.trials)

@@ -85,6 +85,8 @@ def test_search_runs_are_tagged_and_those_stopped_are_not_finished(undisturbed):
 def test_the_parent_run_keeps_the_optuna_studies(undisturbed):
     storage, _ = undisturbed
     (kept,) = (storage.folder / "artifacts").glob("*/artifacts/search/optuna.db")
+    for name in FILES:
+        assert kept.with_name(name).read_bytes() == (storage.results / name).read_bytes()
     proposals = pd.read_csv(storage.results / "search.csv")
     for cell, mine in proposals.groupby("cell"):
         study = optuna.load_study(study_name=f"{cell}, length 50", storage=f"sqlite:///{kept}")

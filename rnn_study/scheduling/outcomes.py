@@ -49,6 +49,13 @@ class Outcomes:
     seeds: pd.DataFrame
     """One row a proposal and seed: its validation value, and the epochs it trained."""
 
+    def texts(self) -> dict[str, str]:
+        """Both as CSV, by the names of their files."""
+        frames = {"search.csv": self.proposals, "search_seeds.csv": self.seeds}
+        return {
+            name: frame.to_csv(index=False, lineterminator="\n") for name, frame in frames.items()
+        }
+
 
 def of(searches: Iterable[Proposals]) -> Outcomes:
     """The outcomes of some searches, as far as they are."""

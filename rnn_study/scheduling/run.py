@@ -147,8 +147,7 @@ def _train(
                 signals.deferred = False
                 signals.check()
             if agenda.searches:
-                proposals.save(agenda.searches.values(), folder / OPTUNA)
-                tracker.log_files([folder / OPTUNA], "search")
+                _keep(agenda, tracker, folder / OPTUNA)
         except BaseException:
             tracker.interrupt()
             raise
@@ -184,6 +183,17 @@ def _fit(
     )
     tuner.fit()
     shutil.rmtree(scratch)
+
+
+def _keep(agenda: Agenda, tracker: Tracker, path: Path) -> None:
+    """Stores what searches proposed and found as artifacts of the parent run."""
+    with tempfile.TemporaryDirectory() as folder:
+        tables = []
+        for name, text in outcomes.of(agenda.searches.values()).texts().items():
+            tables.append(Path(folder) / name)
+            tables[-1].write_text(text)
+        proposals.save(agenda.searches.values(), path)
+        tracker.log_files([path, *tables], "search")
 
 
 def _has_ended(trial: Trial, checkpoints: Checkpoints) -> bool:
