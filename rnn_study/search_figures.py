@@ -97,8 +97,7 @@ def _legend(proposals: pd.DataFrame) -> dict[str, Any]:
     entries: dict[str, Any] = {"a seed": dot("o", colour)}
     bar: dict[str, Any] = {"markersize": 9, "markeredgewidth": 1.6}
     for objective in dict.fromkeys(proposals["objective"]):
-        if objective != "solved":  # a share, of another scale where the metric is no share
-            entries[WORDS[objective]] = dot("_", shade(colour), **bar)
+        entries[WORDS[objective]] = dot("_", "black", **bar)
     if bool(proposals["stopped_at"].notna().any()):
         entries["stopped early"] = dot("o", GREY, markerfacecolor="white")
     if bool(proposals["winner"].any()):

@@ -56,15 +56,22 @@ def drive(watching) -> Agenda:
 
 
 @pytest.fixture(scope="module")
-def found() -> Outcomes:
-    return outcomes.of(drive(PlainProgress(io.StringIO(), Clock())).searches.values())
+def watched(tmp_path_factory) -> tuple[Outcomes, list[str]]:
+    """What a search found, and the lines of its progress."""
+    path = tmp_path_factory.mktemp("watched") / "log.txt"
+    with path.open("w") as file:
+        agenda = drive(PlainProgress(file, Clock()))
+    return outcomes.of(agenda.searches.values()), path.read_text().splitlines()
+
+
+@pytest.fixture
+def found(watched) -> Outcomes:
+    return watched[0]
 
 
 class TestProgress:
-    def test_lines_name_the_rates_and_count_to_the_end(self, found):
-        out = io.StringIO()
-        drive(PlainProgress(out, Clock()))
-        lines = out.getvalue().splitlines()
+    def test_lines_name_the_rates_and_count_to_the_end(self, watched):
+        found, lines = watched
         total = 2 * 11 * 3 + 12
         assert f"{total} trials (66 to search learning rates)" in lines[0]
         assert lines[0].endswith("packs first")
@@ -76,7 +83,7 @@ class TestProgress:
         orthogonal = [line for line in lines if "orthogonal" in line]
         assert orthogonal and not any("rate" in line.split(";")[0] for line in orthogonal)
 
-    def test_the_share_done_grows_while_rounds_come_in(self):
+    def test_the_share_done_grows_while_rounds_come_in(self, tmp_path):
         shares: list[float] = []
 
         class Watching(PlainProgress):
@@ -84,7 +91,8 @@ class TestProgress:
                 super().finished(trial, summary)
                 shares.append(self._tally.share)
 
-        drive(Watching(io.StringIO(), Clock()))
+        with (tmp_path / "log.txt").open("w") as file:
+            drive(Watching(file, Clock()))
         assert shares == sorted(shares)
         assert shares[0] < 0.1 and shares[-1] == pytest.approx(1.0)
 
