@@ -38,7 +38,7 @@ def objective_by_rate(
     x, y = seeds["learning_rate"].to_numpy(), seeds["value"].to_numpy()
     ax.scatter(x[of_stopped], y[of_stopped], facecolors="white", edgecolors=GREY, **size)
     ax.scatter(x[~of_stopped], y[~of_stopped], color=mark.colour, alpha=0.6, zorder=3, **size)
-    bar: dict[str, Any] = {"markersize": 9, "markeredgewidth": 1.6}
+    bar: dict[str, Any] = {"markersize": 7, "markeredgewidth": 1.6}
     for which, colour, over in ((stopped, GREY, 2), (~stopped, shade(mark.colour), 4)):
         rates, values = proposals["learning_rate"][which], proposals["value"][which]
         ax.plot(rates, values, "_", color=colour, zorder=over, **bar)
@@ -95,7 +95,7 @@ def _legend(proposals: pd.DataFrame) -> dict[str, Any]:
     colours = [look(str(cell)).colour for cell in dict.fromkeys(proposals["cell"])]
     colour = colours[0] if len(colours) == 1 else "black"
     entries: dict[str, Any] = {"a seed": dot("o", colour)}
-    bar: dict[str, Any] = {"markersize": 9, "markeredgewidth": 1.6}
+    bar: dict[str, Any] = {"markersize": 7, "markeredgewidth": 1.6}
     for objective in dict.fromkeys(proposals["objective"]):
         entries[WORDS[objective]] = dot("_", "black", **bar)
     if bool(proposals["stopped_at"].notna().any()):

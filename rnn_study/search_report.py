@@ -44,7 +44,7 @@ def plan(study: Study, searches: Sequence[Searching]) -> Group:
     fresh = count(len(study.seeds), "fresh seed")
     note = (
         f"  Optuna proposes {count(first.round, 'rate')} at a time{early}.\n"
-        f"  The best of each search then trains with {fresh}: the tables are of those."
+        f"  The best of each search trains with {fresh}; the tables are of those."
     )
     title = Text("Searches of the learning rate, all at once", style="bold")
     return Group(Text(), title, _indented(table), Text(note, style="dim"))
@@ -82,7 +82,7 @@ def found(study: Study, outcomes: Outcomes) -> Group:
     given_up = proposals[proposals["stopped_at"].notna()]
     notes += [
         f"  value: {words} over the search's own seeds.",
-        f"  stopped: rates given up early, after {given_up['epochs'].sum():,} epochs in all; that"
+        f"  stopped: rates given up early, after {given_up['epochs'].sum():,} epochs in all;"
         f" saved up to {given_up['epochs_saved'].sum():,}.",
     ]
     return Group(
