@@ -8,11 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Group
-from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
-from rnn_study import report, search_figures
+from rnn_study import layout, report, search_figures
 from rnn_study.config import Study
 from rnn_study.tally import count
 from rnn_study.tasks import TASKS, Metric
@@ -26,7 +24,9 @@ EDGE = 0.05
 
 def plan(study: Study, searches: Sequence[Searching]) -> Group:
     """What would be searched, before the trials of the table can train."""
-    table = _table("cell", "length", "between", "rates", "done", "seeds", "objective", "found")
+    table = layout.table(
+        "cell", "length", "between", "rates", "done", "seeds", "objective", "found"
+    )
     for each in searches:
         search = each.search
         table.add_row(
@@ -46,15 +46,15 @@ def plan(study: Study, searches: Sequence[Searching]) -> Group:
         f"  Optuna proposes {count(first.round, 'rate')} at a time{early}.\n"
         f"  The best of each search trains with {fresh}; the tables are of those."
     )
-    title = Text("Searches of the learning rate, all at once", style="bold")
-    return Group(Text(), title, _indented(table), Text(note, style="dim"))
+    title = layout.title("Searches of the learning rate, all at once")
+    return Group(Text(), title, layout.indented(table), Text(f"\n{note}", style="dim"))
 
 
 def found(study: Study, outcomes: Outcomes) -> Group:
     """The rate that each search found, and what stopping early cost and saved."""
     metric = TASKS[study.task].metric
     titles = ("cell", "length", "rate", "value", "tried", "stopped", "epochs", "saved")
-    table = _table(*titles)
+    table = layout.table(*titles)
     notes = []
     proposals = outcomes.proposals
     for (cell, length), search in study.searches().items():
@@ -86,8 +86,8 @@ def found(study: Study, outcomes: Outcomes) -> Group:
         f" saved up to {given_up['epochs_saved'].sum():,}.",
     ]
     return Group(
-        Text("Learning rates found", style="bold"),
-        _indented(table),
+        layout.title("Learning rates found"),
+        layout.indented(table),
         Text("\n" + "\n".join(notes), style="dim"),
     )
 
@@ -106,15 +106,3 @@ def write(study: Study, outcomes: Outcomes, folder: Path) -> list[Path]:
 
 def _value(value: Any, objective: str, metric: Metric) -> str:
     return f"{value:.2f}" if objective == "solved" else metric.text(float(value))
-
-
-def _table(*titles: str) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    for title in titles:
-        left = title in ("cell", "between", "objective")
-        table.add_column(title, justify="left" if left else "right", no_wrap=True)
-    return table
-
-
-def _indented(table: Table) -> Padding:
-    return Padding(table, (1, 0, 1, 2), expand=False)

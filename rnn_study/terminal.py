@@ -13,10 +13,10 @@ from typing import Any
 
 import pandas as pd
 from rich.console import Group
-from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from rnn_study import layout
 from rnn_study.config import Pack, Study, Trial
 from rnn_study.execution import Execution
 from rnn_study.tally import about, count, duration, seed_range, seeds
@@ -46,7 +46,7 @@ def plan(
             members[trial.condition].append(trial)
         for condition in {trial.condition for trial in pack.trials}:
             in_packs[condition] += 1
-    table = _table("cell", "length", "rate", "seeds", "trials", "packs", "share of work")
+    table = layout.table("cell", "length", "rate", "seeds", "trials", "packs", "share of work")
     cost = sum(pack.cost for pack in packs)
     for condition in dict.fromkeys(trial.condition for trial in study.trials()):
         if trials := members[condition]:
@@ -74,10 +74,10 @@ def plan(
         "tracking": without_password(execution.resolved_tracking_uri),
     }
     body: list[Any] = [
-        *([_indented(table)] if table.row_count else []),
+        *([layout.indented(table)] if table.row_count else []),
         *([searches] if searches else []),
     ]
-    return Group(Text(head, style="bold"), *body, _facts(facts))
+    return Group(Text(head, style="bold"), *body, layout.facts(facts))
 
 
 def length_table(table: pd.DataFrame, metric: Metric) -> Group:
@@ -88,7 +88,7 @@ def length_table(table: pd.DataFrame, metric: Metric) -> Group:
     blocks = []
     for start in range(0, len(cells), CELLS_ABREAST):
         abreast = cells[start : start + CELLS_ABREAST]
-        block = _table(*map(str, table.index.names))
+        block = layout.table(*map(str, table.index.names))
         for cell in abreast:
             block.add_column(f"{cell}\n{head}", justify="right", no_wrap=True)
         for key, row in zip(table.index, table.to_dict("records"), strict=True):
@@ -100,14 +100,14 @@ def length_table(table: pd.DataFrame, metric: Metric) -> Group:
                 for cell in abreast
             )
             block.add_row(*map(_plain, key if isinstance(key, tuple) else (key,)), *values)
-        blocks.append(_indented(block))
-    title = _title(f"Validation {metric.title} over the seeds, by sequence length")
+        blocks.append(layout.indented(block))
+    title = layout.title(f"Validation {metric.title} over the seeds, by sequence length")
     return Group(title, *blocks)
 
 
 def attractors(table: pd.DataFrame, probe: str) -> Group:
     """`attractor_report.attractor_table`, a row a condition, under the input `probe`."""
-    shown = _table("cell", "length", "one fixed point", "oscillation born", "at the end")
+    shown = layout.table("cell", "length", "one fixed point", "oscillation born", "at the end")
     for key, row in zip(table.index, table.to_dict("records"), strict=True):
         place = dict(zip(table.index.names, key, strict=True))
         counts = (
@@ -121,7 +121,9 @@ def attractors(table: pd.DataFrame, probe: str) -> Group:
         "  with the exact 95% interval of their share. Born: by a Neimark-Sacker\n"
         f"  bifurcation, under the input {probe}; as is the attractor at the end."
     )
-    return Group(_title("Attractors over the seeds"), _indented(shown), Text(note, style="dim"))
+    return Group(
+        layout.title("Attractors over the seeds"), layout.indented(shown), Text(note, style="dim")
+    )
 
 
 def seed_sensitivity(table: pd.DataFrame, metric: Metric) -> Group:
@@ -144,7 +146,7 @@ def seed_sensitivity(table: pd.DataFrame, metric: Metric) -> Group:
             "  epochs: median to solve, by Kaplan and Meier; > where under half had by then."
         )
     body = [part for section, rows in sections.items() for part in (Text(f"  {section}"), rows)]
-    title = _title(f"Sensitivity of the validation {metric.title} to the seed")
+    title = layout.title(f"Sensitivity of the validation {metric.title} to the seed")
     head = _sensitivity_rows(metric, header=True)
     return Group(title, Text(), head, *body, Text(f"\n{note}", style="dim"))
 
@@ -190,7 +192,7 @@ def cell_comparison(table: pd.DataFrame, metric: Metric) -> Group:
     """`aggregate.cell_comparison`: a row a pair."""
     goal, sides = metric.goal is not None, 4  # the index ends in cell and rate, of either side
     levels = [_plain(name) for name in table.index.names[:-sides]]
-    rows = _table(*levels, "cell", "better", "95%", *(["p"] * goal))
+    rows = layout.table(*levels, "cell", "better", "95%", *(["p"] * goal))
     several_rates = any(key[-sides] == key[-2] for key in table.index)  # of one cell
     for key, row in zip(table.index, table.to_dict("records"), strict=True):
         first, rate, other, other_rate = key[-sides:]
@@ -206,15 +208,15 @@ def cell_comparison(table: pd.DataFrame, metric: Metric) -> Group:
     note = "  better: the probability, ties counted half, with its 95% interval."
     if goal:
         note += "\n  p: that both solve as fast (log-rank), adjusted for all rows (Holm)."
-    title = _title("How often a seed of one cell does better than a seed of another")
-    return Group(title, _indented(rows), Text(f"\n{note}", style="dim"))
+    title = layout.title("How often a seed of one cell does better than a seed of another")
+    return Group(title, layout.indented(rows), Text(f"\n{note}", style="dim"))
 
 
 def variance_split(table: pd.DataFrame, metric: Metric) -> Group:
     """`aggregate.variance_split`: a row a condition."""
     parts = ("data", "weights", "rest")
     names = ("rate" if name == "learning_rate" else str(name) for name in table.index.names)
-    rows = _table(*names, "design", *parts)
+    rows = layout.table(*names, "design", *parts)
     for (cell, *place), row in zip(table.index, table.to_dict("records"), strict=True):
         shares = (row[f"{part}_share"] for part in parts)
         rows.add_row(
@@ -223,9 +225,9 @@ def variance_split(table: pd.DataFrame, metric: Metric) -> Group:
             f"{row['data_seeds']} x {row['weight_seeds']}",
             *("-" if math.isnan(share) else _percent(share) for share in shares),
         )
-    title = _title(f"Whose the variance of the validation {metric.title} is")
+    title = layout.title(f"Whose the variance of the validation {metric.title} is")
     note = "  design: data seeds x weight seeds. rest: of neither alone, but of the pair."
-    return Group(title, _indented(rows), Text(f"\n{note}", style="dim"))
+    return Group(title, layout.indented(rows), Text(f"\n{note}", style="dim"))
 
 
 def failures(trials: Sequence[Trial], reasons: Mapping[str, str]) -> Group:
@@ -256,29 +258,6 @@ def times(seconds: Mapping[str, float]) -> str:
 def without_password(uri: str) -> str:
     """`uri`, fit for a log that others may read."""
     return re.sub(r"(://[^/@:]*):[^/@]*@", r"\1:***@", uri)
-
-
-def _table(*titles: str) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    for title in titles:
-        text = title in ("cell", "seeds")
-        table.add_column(title, justify="left" if text else "right", no_wrap=True)
-    return table
-
-
-def _facts(facts: Mapping[str, str]) -> Padding:
-    grid = Table.grid(padding=(0, 2, 0, 0))
-    for name, value in facts.items():
-        grid.add_row(Text(name, style="dim"), Text(value, overflow="fold"))
-    return _indented(grid)
-
-
-def _indented(table: Table) -> Padding:
-    return Padding(table, (1, 0, 0, 2), expand=False)
-
-
-def _title(text: str) -> Text:
-    return Text(text, style="bold")
 
 
 def _seconds(value: float) -> str:
