@@ -122,6 +122,15 @@ class TestAgenda:
         assert agenda.over and agenda.earlier == len(done)
         assert record(agenda) == undisturbed[0]
 
+    def test_a_longer_search_goes_on_from_a_shorter_one(self, undisturbed):
+        rates = {**STUDY.learning_rate, "lstm": replace(STUDY.learning_rate["lstm"], trials=6)}
+        shorter = fresh(replace(STUDY, learning_rate=rates))
+        finish(shorter, np.random.default_rng(0), 2)
+        longer = fresh(finished=[*undisturbed[1]], known=undisturbed[1])
+        for condition, search in shorter.searches.items():
+            assert len(search.done) == 6
+            assert search.done == longer.searches[condition].done[:6]
+
     def test_more_seeds_search_no_more(self, undisturbed):
         done = undisturbed[1]
         agenda = fresh(replace(STUDY, seeds=range(5)), finished=[*done], known=done)

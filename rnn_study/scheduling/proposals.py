@@ -7,7 +7,6 @@ the same results, proposes the same.
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -27,9 +26,6 @@ from rnn_study.tasks import TASKS
 optuna.logging.set_verbosity(optuna.logging.WARNING)  # it would name each study and each best
 
 RATE = "learning_rate"
-SPREAD = 0.25
-"""Share of the proposals that are spread over the range, before the sampler models anything."""
-
 Lookup = Callable[[Iterable[Trial]], Mapping[str, History]]
 """The histories that are known of some trials, by trial id."""
 
@@ -150,17 +146,15 @@ class Proposals:
 class _Sampler(TPESampler):
     """Tree-structured Parzen estimator (Bergstra et al., NeurIPS 2011) of one rate.
 
-    Its first proposals are spread over the range, one in each of as many equal parts of its
-    logarithm, in any order: few at random would often leave half of it out. Rates have four digits,
-    which people can type.
+    Its first round is spread over the range, one rate in each of as many equal parts of its
+    logarithm, in any order: few at random would often leave half of it out. It does not depend on
+    how many rates follow, so a search can be made longer. Rates have four digits, which people can
+    type.
     """
 
     def __init__(self, search: Search, condition: Condition) -> None:
         rng = generator(search.seed, "search", *condition)
-        seed, spread = (
-            int(rng.integers(2**31)),
-            max(search.round, math.ceil(SPREAD * search.trials)),
-        )
+        seed, spread = int(rng.integers(2**31)), search.round
         super().__init__(n_startup_trials=spread, multivariate=False, seed=seed)
         self._spread = (rng.permutation(spread) + rng.random(spread)) / spread
 
