@@ -25,7 +25,7 @@ from rnn_study.scheduling.cluster import Resources, address, connection, local_r
 from rnn_study.scheduling.feed import Feed
 from rnn_study.scheduling.interruption import Signals
 from rnn_study.scheduling.lock import study_lock
-from rnn_study.tracking import Results, Tracker, read_histories, read_runs
+from rnn_study.tracking import SEARCH, Results, Tracker, read_histories, read_runs
 from rnn_study.training import Checkpoints
 from rnn_study.worker import train_pack
 
@@ -85,7 +85,9 @@ def run(study: Study, execution: Execution, observer: Observer) -> Report:
         stack.enter_context(study_lock(folder, study.name))
         finished = tracker.finished()
         agenda = Agenda(study, execution.pack_size, finished, Results(uri, study.name))
-        if not agenda.over or (agenda.searches and not (folder / OPTUNA).exists()):
+        unclaimed = tracker.finished(SEARCH) & {trial.id for trial in study.trials()}
+        lacking = agenda.searches and not (folder / OPTUNA).exists()
+        if not agenda.over or lacking or unclaimed:
             if not joins and not agenda.over:
                 resources = stack.enter_context(connection(execution))
             seconds["ray"] = time.perf_counter() - began

@@ -168,12 +168,15 @@ def experiment_of(client: MlflowClient, study_name: str) -> Experiment | None:
     return experiment
 
 
-def finished(client: MlflowClient, study_name: str) -> set[str]:
-    """The ids of the trials of a study's experiment whose run is FINISHED."""
+def finished(client: MlflowClient, study_name: str, purpose: str = "") -> set[str]:
+    """The ids of the trials of a study's experiment whose run is FINISHED; of one purpose."""
     experiment = experiment_of(client, study_name)
     if experiment is None:
         return set()
-    runs = search(client, experiment.experiment_id, "attributes.status = 'FINISHED'")
+    condition = "attributes.status = 'FINISHED'"
+    if purpose:
+        condition += f" and tags.`{PURPOSE}` = '{purpose}'"
+    runs = search(client, experiment.experiment_id, condition)
     return {run.data.tags[TRIAL] for run in runs if TRIAL in run.data.tags}
 
 

@@ -95,12 +95,12 @@ class Tracker:
         """Of `seconds`, what took processor time from training; the rest is waiting."""
         return self._patience.cpu
 
-    def finished(self) -> set[str]:
-        """The ids of the trials whose run is FINISHED. Creates nothing."""
+    def finished(self, purpose: str = "") -> set[str]:
+        """The ids of the trials whose run is FINISHED; of one purpose, if any. Creates nothing."""
         if self._client is None:
             return set()
         with settings():
-            return self._patience.call(finished, self._client, self._study.name)
+            return self._patience.call(finished, self._client, self._study.name, purpose)
 
     def open(self, trials: Sequence[Trial], environment: Mapping[str, str]) -> None:
         """Makes or reopens the experiment and the parent run, and repairs what a crash left.
