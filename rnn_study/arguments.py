@@ -129,17 +129,21 @@ def _section(
 
     It checks nothing, so that no InvalidInput is raised within tyro.
     """
-    hints = get_type_hints(cls)
-    docs = {
-        parameter.arg_name: parameter.description or ""
-        for base in reversed(cls.__mro__[:-1])
-        for parameter in docstring_parser.parse_from_object(base).params
-    }
+    hints, docs = get_type_hints(cls), explained(cls)
     flags = [
         _flag(prefix + name, hints[name], getattr(defaults, name), docs[name]) for name in names
     ]
     summary = (cls.__doc__ or "").partition("\n")[0]
     return make_dataclass(cls.__name__, flags, namespace={"__doc__": summary})
+
+
+def explained(cls: type) -> dict[str, str]:
+    """What the fields of a dataclass mean, by name."""
+    return {
+        parameter.arg_name: " ".join((parameter.description or "").split())
+        for base in reversed(cls.__mro__[:-1])
+        for parameter in docstring_parser.parse_from_object(base).params
+    }
 
 
 def _flag(name: str, hint: Any, default: Any, text: str) -> tuple[str, Any, Any]:

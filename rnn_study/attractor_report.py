@@ -94,26 +94,26 @@ def write(
     bifurcations: pd.DataFrame,
     albums: Albums,
     folder: Path,
-) -> pd.DataFrame:
-    """Writes tables and figures into `folder`, and returns the table over the seeds.
+) -> tuple[pd.DataFrame, list[Path]]:
+    """Writes tables and figures into `folder`; returns the table over the seeds, and their paths.
 
     attractors as CSV, Markdown and LaTeX; bifurcations.csv; orbits as PNG and PDF, and orbits_CELL
     for tasks with several outputs.
     """
     table = attractor_table(runs, histories, bifurcations)
-    report.write_table(folder / "attractors", report_tables.attractors(table))
+    paths = report.write_table(folder / "attractors", report_tables.attractors(table))
     of_runs = runs[["trial_id", "cell", "length", "learning_rate", "seed"]]
     listed = of_runs.merge(bifurcations, on="trial_id").drop(columns="trial_id")
-    report.write_text(folder / "bifurcations.csv", listed.to_csv(index=False))
+    paths.append(report.write_text(folder / "bifurcations.csv", listed.to_csv(index=False)))
     drawn = _drawn(runs, albums)
     with report.own_style():
         if drawn:
-            report.write_figure(folder / "orbits", portrait_figures.compared(drawn))
+            paths += report.write_figure(folder / "orbits", portrait_figures.compared(drawn))
         for title, (trial, album) in drawn.items():
             if len(TASKS[trial.task].answers) > 1:
                 figure = portrait_figures.all_pairs(title, trial, album)
-                report.write_figure(folder / f"orbits_{trial.cell}", figure)
-    return table
+                paths += report.write_figure(folder / f"orbits_{trial.cell}", figure)
+    return table, paths
 
 
 def _drawn(runs: pd.DataFrame, albums: Albums) -> dict[str, tuple[Trial, Album]]:

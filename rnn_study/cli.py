@@ -17,6 +17,7 @@ import torch
 from rich.console import Console
 
 from rnn_study import terminal
+from rnn_study.again import command
 from rnn_study.arguments import Preset, Request, parse
 from rnn_study.errors import InvalidInput, require
 from rnn_study.execution import Execution
@@ -42,7 +43,8 @@ def main(presets: Mapping[str, Preset], question: str, argv: Sequence[str] | Non
     try:
         request = parse(presets, question, sys.argv[1:] if argv is None else argv)
         _check(request.execution)
-        return _plan(request) if request.dry_run else _run(request)
+        again = command(presets, request.study)
+        return _plan(request) if request.dry_run else _run(request, question, again)
     except InvalidInput as refused:
         print("error:", " ".join(str(refused).split()), file=sys.stderr)
         return REFUSED
@@ -62,7 +64,7 @@ def _plan(request: Request) -> int:
     return OK
 
 
-def _run(request: Request) -> int:
+def _run(request: Request, question: str, again: str) -> int:
     from rnn_study import scheduling  # ray and mlflow take seconds to import
 
     name = request.study.name
@@ -73,23 +75,28 @@ def _run(request: Request) -> int:
     except scheduling.Interrupted as interrupted:
         print(f"{interrupted} {_AGAIN}", flush=True)
         return interrupted.exit_code
-    _show(request, report)
+    _show(request, report, question, again)
     return FAILED if report.failures else OK
 
 
-def _show(request: Request, outcome: Report) -> None:
-    """Write the tables and figures, and print what a user wants to read first."""
+def _show(request: Request, outcome: Report, question: str, again: str) -> None:
+    """Write the tables, figures and the page, and print what a user wants to read first."""
     from rnn_study import aggregate, report, search_report, tracking
 
     study, execution = request.study, request.execution
     folder = execution.results(study)
-    report.write(outcome.runs, outcome.histories, folder)
-    attractors = _write_attractors(request, outcome) if study.dynamics_every else None
+    written = report.write(outcome.runs, outcome.histories, folder)
+    attractors = None
+    if study.dynamics_every:
+        attractors, more = _write_attractors(request, outcome)
+        written += more
+    if study.searches():
+        written += search_report.write(study, outcome.search, folder)
+    _write_page(request, outcome, written, attractors, question, again)
     metric = aggregate.metric_of(outcome.runs)
     console = _console()
     console.print()
     if study.searches():
-        search_report.write(study, outcome.search, folder)
         console.print(search_report.found(study, outcome.search))
         console.print()
     console.print(terminal.length_table(aggregate.length_table(outcome.runs), metric))
@@ -117,8 +124,26 @@ def _show(request: Request, outcome: Report) -> None:
     console.print(f"Every run, in MLflow:\n{mlflow_command(execution, page)}", soft_wrap=True)
 
 
-def _write_attractors(request: Request, outcome: Report) -> pd.DataFrame:
-    """The table, the list of bifurcations and the figures; the table."""
+def _write_page(
+    request: Request,
+    outcome: Report,
+    written: Sequence[Path],
+    attractors: pd.DataFrame | None,
+    question: str,
+    again: str,
+) -> None:
+    """`report.html`, in the folder and in MLflow."""
+    from rnn_study import page, tracking
+
+    study, uri = request.study, request.execution.resolved_tracking_uri
+    made_with = tracking.read_environment(uri, study.name, outcome.runs["run_id"])
+    shown = page.Page(study, question, again, outcome.runs, attractors, written, made_with)
+    path = shown.write(request.execution.results(study))
+    tracking.describe(uri, study, shown.description(), path)
+
+
+def _write_attractors(request: Request, outcome: Report) -> tuple[pd.DataFrame, list[Path]]:
+    """The table over the seeds, and the files of tables and figures."""
     from rnn_study import attractor_report, tracking
 
     uri = request.execution.resolved_tracking_uri

@@ -59,22 +59,12 @@ def write(
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    lengths, seeds = aggregate.length_table(runs), aggregate.seed_sensitivity(runs)
-    metric = aggregate.metric_of(runs)
-    note = notes(metric)
-    texts = {
-        "length_table.csv": _csv(_numbers(lengths).reset_index()),
-        "length_table.md": _markdown(_flat(_by_length(lengths, metric)), note["length_table"]),
-        "length_table.tex": _latex(_by_length(lengths, metric), note["length_table"]),
-        "seed_sensitivity.csv": _csv(seeds.reset_index()),
-        "seed_sensitivity.md": _markdown(_by_condition(seeds, metric), note["seed_sensitivity"]),
-        "seed_sensitivity.tex": _latex(_by_condition(seeds, metric), note["seed_sensitivity"]),
-        "runs.csv": _csv(runs),
-    }
-    paths = [write_text(folder / name, text) for name, text in texts.items()]
-    for name, shown in report_tables.tables(runs).items():
-        paths += write_table(folder / name, shown)
+    metric, tables = aggregate.metric_of(runs), shown(runs)
+    paths = [write_text(folder / "runs.csv", _csv(runs))]
+    for name, table in tables.items():
+        paths += write_table(folder / name, table)
     with own_style():
+        seeds = tables["seed_sensitivity"].table
         series = seeds.reset_index("length").index.nunique()  # each has an entry in the legend
         by_length = Figure(figsize=(6.5, 3.3 + 0.1 * series), layout="constrained")
         figures.metric_by_length(runs, by_length.subplots())
@@ -85,6 +75,23 @@ def write(
         for name, figure in drawn.items():
             paths += write_figure(folder / name, figure)
     return paths
+
+
+def shown(runs: pd.DataFrame) -> dict[str, Shown]:
+    """Every table of `runs` by name."""
+    lengths, seeds = aggregate.length_table(runs), aggregate.seed_sensitivity(runs)
+    metric = aggregate.metric_of(runs)
+    note = notes(metric)
+    return {
+        "length_table": Shown(_numbers(lengths), _by_length(lengths, metric), note["length_table"]),
+        "seed_sensitivity": Shown(seeds, _by_condition(seeds, metric), note["seed_sensitivity"]),
+        **report_tables.tables(runs),
+    }
+
+
+def markdown(shown: Shown) -> str:
+    """A table as Markdown, with its note."""
+    return _markdown(_flat(shown.text), shown.note)
 
 
 @contextmanager
@@ -103,7 +110,7 @@ def write_table(path: Path, shown: Shown) -> list[Path]:
     """Writes `path`.csv, `path`.md and `path`.tex."""
     texts = {
         "csv": _csv(shown.table.reset_index()),
-        "md": _markdown(shown.text, shown.note),
+        "md": markdown(shown),
         "tex": _latex(shown.text, shown.note),
     }
     return [write_text(path.with_name(f"{path.name}.{kind}"), text) for kind, text in texts.items()]
@@ -191,6 +198,8 @@ def _by_condition(table: pd.DataFrame, metric: Metric) -> pd.DataFrame:
 
 def _flat(table: pd.DataFrame) -> pd.DataFrame:
     """One line of titles instead of two."""
+    if table.columns.nlevels == 1:
+        return table
     titles = [" ".join(filter(None, column)) for column in table.columns]
     return table.set_axis(titles, axis="columns")
 

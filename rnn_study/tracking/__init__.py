@@ -5,6 +5,7 @@ id (its children). This package alone imports mlflow, and never its fluent inter
 """
 
 import rnn_study.tracking.environment  # noqa: F401  (first: it decides how mlflow is imported)
+from rnn_study.tracking.description import describe, read_environment
 from rnn_study.tracking.patience import TrackingError
 from rnn_study.tracking.reader import (
     experiment_page,
@@ -27,10 +28,12 @@ __all__ = [
     "Results",
     "Tracker",
     "TrackingError",
+    "describe",
     "experiment_page",
     "finished_trials",
     "read_album",
     "read_bifurcations",
+    "read_environment",
     "read_histories",
     "read_runs",
 ]

@@ -1,0 +1,223 @@
+"""`report.html`: a study on one page, to read on a phone or on paper, and to pass on.
+
+The page needs nothing but itself: its pictures are inside. It holds no times, so that the page of
+an interrupted study equals that of an undisturbed one.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
+from itertools import groupby
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import jinja2
+import pandas as pd
+from PIL import Image
+
+from rnn_study import aggregate, attractor_report, report, report_tables
+from rnn_study.arguments import explained
+from rnn_study.config import Study, Trial
+from rnn_study.looks import label
+from rnn_study.report import write_text
+from rnn_study.report_tables import Shown
+from rnn_study.tally import count, seed_range
+from rnn_study.words import written
+
+NAME: Final = "report.html"
+
+PIXELS: Final = 1600
+"""Widest picture: sharp on paper, and light enough for a phone."""
+
+COMMIT: Final = "git_commit"
+PRIVATE: Final = ("host",)
+"""What of the environment is no one else's business."""
+
+_TITLES: Final = {
+    "length_table": "By sequence length",
+    "seed_sensitivity": "By seed",
+    "cell_summary": "Cells over all lengths",
+    "cell_comparison": "Cells compared",
+    "seeds_needed": "Seeds needed",
+    "variance_split": "Whose the variance is",
+    "attractors": "Attractors",
+}
+_CAPTIONS: Final = {
+    "_by_length": "By sequence length: every seed a dot, a cell's medians as bars.",
+    "training_histories": "Every seed a line: validation solid, training dashed.",
+    "orbits_": "{cell}: orbits of every output under every input, against the epoch.",
+    "orbits": "Orbits under a constant input, against the epoch: one network of each cell.",
+}
+_LEFT: Final = ("cell", "other", "setting", "is", "at the end")
+
+
+class _Head(NamedTuple):
+    text: str
+    span: int
+    left: bool
+
+
+@dataclass(frozen=True)
+class _Table:
+    """A table as the template draws it."""
+
+    title: str
+    heads: list[list[_Head]]
+    rows: list[list[str]]
+    left: list[bool]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Page:
+    """What `report.html` is made of."""
+
+    study: Study
+    question: str
+    command: str
+    """What makes the study again."""
+    runs: pd.DataFrame
+    attractors: pd.DataFrame | None
+    """`attractor_report.attractor_table`, if they were watched."""
+    files: Sequence[Path]
+    """What the study's folder has; the page shows its PNG files."""
+    environment: Mapping[str, str]
+    """What the runs were made with, as text by name."""
+
+    def write(self, folder: Path) -> Path:
+        """Writes the page into `folder`, and returns its path."""
+        versions = {k: v for k, v in self.environment.items() if k not in (COMMIT, *PRIVATE)}
+        text = _template().render(
+            study=self.study,
+            question=" ".join(self.question.split()),
+            summary=summary(self.runs),
+            tables={name: _drawn(name, shown) for name, shown in self.tables.items()},
+            figures=[
+                {"name": path.stem, "title": _caption(path.stem), "png": _png(path)}
+                for path in self.files
+                if path.suffix == ".png"
+            ],
+            absent=absent(self.runs),
+            fields=_of_study(self.study),
+            versions=_versions(versions),
+            commit=self.environment.get(COMMIT, ""),
+            command=self.command,
+        )
+        return write_text(folder / NAME, text + "\n")
+
+    @cached_property
+    def tables(self) -> dict[str, Shown]:
+        """Every table by name, as text."""
+        found = report.shown(self.runs)
+        if self.attractors is not None:
+            found["attractors"] = report_tables.attractors(self.attractors)
+        return found
+
+    def description(self) -> list[str]:
+        """The page in short, as pieces of Markdown, the most important first."""
+        pieces = [" ".join(self.question.split()), f"**{summary(self.runs)}**"]
+        for name, shown in self.tables.items():
+            pieces.append(f"**{_TITLES.get(name, name)}**\n\n{report.markdown(shown)}")
+        again = f"```\n{self.command}\n```"
+        return [*pieces[:2], again, *pieces[2:]]
+
+
+def _template() -> jinja2.Template:
+    loader = jinja2.PackageLoader("rnn_study", "")
+    made = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
+    return made.get_template("page.html")
+
+
+def summary(runs: pd.DataFrame) -> str:
+    """How many trials there are, and what became of them."""
+    ended = aggregate.finished(runs)
+    parts = [f"{len(ended)} finished"]
+    if aggregate.metric_of(runs).goal is not None:
+        parts.append(f"{int(aggregate.flags(ended['solved']).sum())} solved")
+    parts.append(f"{int(aggregate.flags(ended['diverged']).sum())} diverged")
+    failed = int((runs["status"] == "FAILED").sum())
+    parts.append(f"{failed} failed")
+    if missing := len(runs) - len(ended) - failed:
+        parts.append(f"{missing} not finished")
+    return f"{count(len(runs), 'trial')}: {', '.join(parts)}."
+
+
+def _drawn(name: str, shown: Shown) -> _Table:
+    """A table of `report`: its titles, equal neighbours of the upper level as one."""
+    text = shown.text.map(lambda value: str(value).replace("$>$", ">"))
+    columns = [column if isinstance(column, tuple) else (column,) for column in text.columns]
+    left = [column[-1] in _LEFT for column in columns]
+    heads = []
+    for level in range(text.columns.nlevels):
+        names = [str(column[level]) for column in columns]
+        if level < text.columns.nlevels - 1:
+            spans = [(name, len(list(group))) for name, group in groupby(names)]
+            heads.append([_Head(label(name) if name else "", span, False) for name, span in spans])
+        else:
+            heads.append([_Head(n, 1, at) for n, at in zip(names, left, strict=True)])
+    rows = text.to_numpy(object).tolist()
+    return _Table(_TITLES.get(name, name), heads, rows, left, shown.note)
+
+
+def absent(runs: pd.DataFrame) -> list[str]:
+    """What has no result or diverged, a line for the seeds of a condition that share a reason."""
+    found: dict[tuple[str, str], list[Trial]] = {}
+    for row in runs.to_dict("records"):
+        if row["status"] == "FAILED":
+            reason = " ".join(str(row["failure"] or "failed for no known reason").split())
+        elif row["status"] != "FINISHED":
+            reason = "not finished"
+        elif row["diverged"]:
+            reason = f"diverged in epoch {row['epochs_trained']:.0f}"
+        else:
+            continue
+        trial = attractor_report.trial_of(pd.Series(row))
+        found.setdefault((trial.condition, reason), []).append(trial)
+    return [
+        f"{condition}, seed{'s' * (len(trials) > 1)} {seed_range(trials)}: {reason}"
+        for (condition, reason), trials in found.items()
+    ]
+
+
+def _of_study(study: Study) -> list[dict[str, str]]:
+    """Every field, its value as on the command line, and what it means."""
+    meaning, training = explained(Study), study.training()
+    names = sorted((field.name for field in fields(study)), key=lambda name: name in training)
+    return [
+        {
+            "name": name.replace("_", " "),
+            "value": " ".join(written(name, getattr(study, name))) or "none",
+            "meaning": meaning[name],
+        }
+        for name in names
+    ]
+
+
+def _versions(values: Mapping[str, str]) -> _Table:
+    """What the study was made with."""
+    heads = [[_Head("", 1, True), _Head("version", 1, True)]]
+    return _Table("Made with", heads, [list(pair) for pair in values.items()], [True, True])
+
+
+def _caption(name: str) -> str:
+    """What a figure shows, by the name of its file."""
+    for part, words in _CAPTIONS.items():
+        if part in name:
+            return words.format(cell=label(name.removeprefix(part)))
+    return name.replace("_", " ")
+
+
+def _png(path: Path) -> str:
+    """A picture as base64, in 256 colours."""
+    with Image.open(path) as picture:
+        small: Any = picture.convert("RGB")
+    if small.width > PIXELS:
+        size = (PIXELS, round(small.height * PIXELS / small.width))
+        small = small.resize(size, Image.Resampling.LANCZOS)
+    made = io.BytesIO()
+    small.quantize(256, dither=Image.Dither.NONE).save(made, "PNG", optimize=True)
+    return base64.b64encode(made.getvalue()).decode()
