@@ -25,7 +25,7 @@ from rnn_study.config import Study, Trial
 from rnn_study.looks import label
 from rnn_study.report import write_text
 from rnn_study.report_tables import Shown
-from rnn_study.tally import count, seed_range
+from rnn_study.tally import count, seeds
 from rnn_study.words import written
 
 NAME: Final = "report.html"
@@ -165,22 +165,25 @@ def _drawn(name: str, shown: Shown) -> _Table:
 
 def absent(runs: pd.DataFrame) -> list[str]:
     """What has no result or diverged, a line for the seeds of a condition that share a reason."""
-    found: dict[tuple[str, str], list[Trial]] = {}
-    for row in runs.to_dict("records"):
-        if row["status"] == "FAILED":
-            reason = " ".join(str(row["failure"] or "failed for no known reason").split())
-        elif row["status"] != "FINISHED":
-            reason = "not finished"
-        elif row["diverged"]:
-            reason = f"diverged in epoch {row['epochs_trained']:.0f}"
-        else:
-            continue
-        trial = attractor_report.trial_of(pd.Series(row))
-        found.setdefault((trial.condition, reason), []).append(trial)
-    return [
-        f"{condition}, seed{'s' * (len(trials) > 1)} {seed_range(trials)}: {reason}"
-        for (condition, reason), trials in found.items()
-    ]
+    lines = []
+    for _, group in aggregate.conditions(runs, aggregate.CONDITION):
+        found: dict[str, list[Trial]] = {}
+        for _, row in group.sort_values("seed", kind="stable").iterrows():
+            if reason := _reason(row):
+                found.setdefault(reason, []).append(attractor_report.trial_of(row))
+        lines += [
+            f"{trials[0].condition}, {seeds(trials)}: {reason}" for reason, trials in found.items()
+        ]
+    return lines
+
+
+def _reason(row: pd.Series) -> str:
+    """Why a trial has no result, or that it diverged; empty if neither."""
+    if row["status"] == "FAILED":
+        return " ".join(str(row["failure"] or "failed for no known reason").split())
+    if row["status"] != "FINISHED":
+        return "not finished"
+    return f"diverged in epoch {row['epochs_trained']:.0f}" if row["diverged"] else ""
 
 
 def _of_study(study: Study) -> list[dict[str, str]]:

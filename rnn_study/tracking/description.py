@@ -76,7 +76,7 @@ def joined(parts: Sequence[str]) -> str:
 
 
 def view(study: Study) -> dict[str, object]:
-    """The view that the UI opens: seeds together, in columns what tells them apart and was found."""
+    """The view that the UI opens: a group a condition, in columns what its seeds found."""
     metric = TASKS[study.task].metric
     params = ["cell", "length", "learning_rate", "seed"]
     found = [*metric.columns, "epochs_trained"]
