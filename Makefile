@@ -4,13 +4,16 @@ PYTHON ?= python3
 BIN := .venv/bin
 export OMP_NUM_THREADS = 1
 
-.PHONY: help study test test-slow lint format bench install clean
+.PHONY: help study notebooks test test-slow lint format bench install clean
 
 help: ## Show this text
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 study: install ## Run the symbol-length study at the size of a laptop: about five minutes
 	$(BIN)/python studies/symbol_length.py --preset laptop
+
+notebooks: install ## Run the notebooks on the studies in ~/rnn-studies, into docs/notebooks
+	$(BIN)/python -m jupyter nbconvert --execute --to markdown --output-dir docs/notebooks notebooks/*.ipynb
 
 test: install ## Run the test suite
 	$(BIN)/python -m pytest -m "not slow"

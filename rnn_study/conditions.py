@@ -111,6 +111,16 @@ def finished(runs: pd.DataFrame) -> pd.DataFrame:
     return runs[runs["status"] == "FINISHED"] if len(runs) else runs
 
 
+def one(runs: pd.DataFrame, **settings: Any) -> pd.Series:
+    """The first finished run with these values in these columns. Raises `InvalidInput`."""
+    found = finished(runs)
+    for name, value in settings.items():
+        require_member("column", name, [*map(str, runs.columns)])
+        found = found[found[name] == value]
+    require(len(found) > 0, "run", settings, "use the cell, seed and so on of a finished run")
+    return found.iloc[0]
+
+
 def flags(column: pd.Series) -> np.ndarray:
     """A yes-or-no column as booleans, where missing means no."""
     return column.to_numpy(dtype=float, na_value=0.0) == 1

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -49,7 +50,11 @@ def settings(*, retries: int = 0, timeout: int | None = None) -> Iterator[None]:
 
 # Unless told not to, MLflow reports its use to its makers; a study talks to no one whom its user
 # did not name.
-with environment(MLFLOW_DISABLE_TELEMETRY=os.environ.get("MLFLOW_DISABLE_TELEMETRY", "true")):
+with (
+    environment(MLFLOW_DISABLE_TELEMETRY=os.environ.get("MLFLOW_DISABLE_TELEMETRY", "true")),
+    warnings.catch_warnings(),
+):
+    warnings.filterwarnings("ignore", "IProgress not found")  # of tqdm, in a notebook
     import mlflow.tracking  # noqa: F401
 
 if "MLFLOW_LOGGING_LEVEL" not in os.environ:
