@@ -13,7 +13,9 @@ study: install ## Run the symbol-length study at the size of a laptop: about fiv
 	$(BIN)/python studies/symbol_length.py --preset laptop
 
 notebooks: install ## Run the notebooks on the studies in ~/rnn-studies, into docs/notebooks
-	$(BIN)/python -m jupyter nbconvert --execute --to markdown --output-dir docs/notebooks notebooks/*.ipynb
+	$(BIN)/python -m nbconvert --execute --to markdown --output-dir docs/notebooks notebooks/*.ipynb
+	for page in docs/notebooks/*.md; do \
+	  sed '/<style scoped>/,/<\/style>/d' $$page > $$page.new && mv $$page.new $$page; done
 
 test: install ## Run the test suite
 	$(BIN)/python -m pytest -m "not slow"

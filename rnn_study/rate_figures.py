@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from rnn_study import aggregate
 from rnn_study.looks import SMALL, TEXT, dot, label, look, metric_axis, put_legend, shade
+
+MOST_NAMED: Final = 3
+"""Up to as many rates have a tick each; more have an axis of powers of ten."""
 
 
 def metric_by_rate(runs: pd.DataFrame, metric: str | None = None) -> Figure:
@@ -28,6 +32,9 @@ def metric_by_rate(runs: pd.DataFrame, metric: str | None = None) -> Figure:
     panels[0, 0].set_xscale("log")  # of all at once, while they are empty
     if known.logarithmic:
         panels[0, 0].set_yscale("log")
+    rates = sorted(set(ended["learning_rate"]))
+    if 0 < len(rates) <= MOST_NAMED:
+        panels[0, 0].set_xticks(rates, [f"{rate:g}" for rate in rates])
     entries: dict[str, Any] = {}
     for row, panel in np.ndenumerate(panels):
         empty = True
@@ -49,6 +56,7 @@ def metric_by_rate(runs: pd.DataFrame, metric: str | None = None) -> Figure:
             entries = {"a seed": dot("o", "black"), "median": dot("_", "black", markersize=11)}
         metric_axis(panel, known, "", empty, name_it=row[1] == columns - 1)
         panel.tick_params(labelsize=SMALL)
+        panel.xaxis.set_minor_formatter(NullFormatter())
     figure.supxlabel("learning rate", fontsize=TEXT)
     figure.supylabel(f"validation {known.title}", fontsize=TEXT)
     put_legend(figure, entries)

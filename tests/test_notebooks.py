@@ -87,7 +87,7 @@ def check(name, uri, monkeypatch, home) -> None:
     shown = "".join(tables(notebook))
     if name == "bifurcations":
         assert len(tables(notebook)) == 4 and len(pictures(notebook)) == 2
-        assert "dynamics/p/kind" in shown
+        assert "dynamics/p/kind" in shown and "dynamics/q/kind" not in shown
     else:
         expected = {"symbol_length": (4, 2), "learning_rates": (3, 1)}[name]
         assert (len(tables(notebook)), len(pictures(notebook))) == expected
