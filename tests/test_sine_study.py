@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from commands import ROOT, TABLES, Storage, processes, wait_until
 from mlflow.tracking import MlflowClient
+from web import Web
 
 from rnn_study import tracking
 from rnn_study.tasks import TASKS
@@ -48,7 +49,7 @@ def test_it_prints_tables_and_progress_of_errors(done):
         )
     tables = process.stdout.split("Validation mean square error")[1].split("Tables and figures")[0]
     assert max(map(len, tables.splitlines())) <= 80
-    assert len(re.findall(r"^ *50 ", tables, re.M)) == 4
+    assert len(re.findall(r"^ *50 ", tables, re.M)) == 7
     assert "accuracy" not in process.stdout and "solved" not in process.stdout
     figures = {f"{n}.{k}" for n in ("mean_square_error_by_length", "training_histories")
                for k in ("png", "pdf")}  # fmt: skip
@@ -105,6 +106,16 @@ def test_it_tells_and_draws_what_the_attractors_did(done):
         assert (storage.results / name).stat().st_size > 0
 
 
+def test_its_page_has_the_attractors_and_every_figure(done):
+    storage, _ = done
+    web = Web((storage.results / "report.html").read_text())
+    assert set(web.pictures) == {path.stem for path in storage.results.glob("*.png")}
+    (*_, last) = web.table("cell", "at the end")
+    table = pd.read_csv(storage.results / "attractors.csv").iloc[-1]
+    assert last["one fixed point"] == str(table["single"])
+    assert last["at the end"] == f"{table['final']} {table['final_count']}/{table['seeds']}"
+
+
 def test_attractors_survive_the_death_of_the_driver(done, tmp_path):
     undisturbed, _ = done
     storage = Storage(tmp_path / "storage", undisturbed.name, undisturbed.script)
@@ -120,7 +131,7 @@ def test_attractors_survive_the_death_of_the_driver(done, tmp_path):
     finally:
         storage.close()
     assert again.returncode == 0, again.stdout + again.stderr
-    for name in (*TABLES, "attractors.csv", "bifurcations.csv", "orbits.png"):
+    for name in (*TABLES, "attractors.csv", "bifurcations.csv", "orbits.png", "report.html"):
         assert (storage.results / name).read_bytes() == (undisturbed.results / name).read_bytes()
     ours, theirs = storage.runs, undisturbed.runs
     for mine, other in zip(ours["run_id"], theirs["run_id"], strict=True):

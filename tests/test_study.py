@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import platform
 import re
+from importlib import metadata
+from pathlib import Path
 
 import pytest
 from commands import Storage, processes
+from mlflow.tracking import MlflowClient
+from web import Web
 
 
 @pytest.fixture(scope="module")
@@ -54,12 +60,46 @@ def test_every_trial_has_one_finished_run_with_its_metrics(done):
     assert (runs["train_seconds"] > 0).all()
 
 
+def test_its_page_is_whole_and_says_how_to_make_it_again(done):
+    storage, _ = done
+    web = Web((storage.results / "report.html").read_text())
+    assert set(web.pictures) == {"accuracy_by_length", "training_histories"}
+    assert all(source.startswith("data:image/png;base64,") for source in web.fetched)
+    assert web.preformatted == "python studies/symbol_length.py --preset smoke"
+    assert "6 trials: 6 finished" in web.text
+    versions = {row[""]: row["version"] for row in web.table("version")}
+    assert versions["torch"] == metadata.version("torch") and versions["device"] == "cpu"
+    assert platform.node() not in web.text
+
+
+def test_mlflow_describes_it_and_shows_its_runs_with_what_matters(done):
+    storage, process = done
+    client = MlflowClient(storage.uri)
+    experiment = client.get_experiment_by_name(storage.name)
+    (parent,) = client.search_runs([experiment.experiment_id], "tags.`rnn_study.study_id` != ''")
+    note = (storage.results / "length_table.md").read_text().strip()
+    for tags in (experiment.tags, parent.data.tags):
+        assert note in tags["mlflow.note.content"]
+    page = client.download_artifacts(parent.info.run_id, "report.html")
+    assert Path(page).read_bytes() == (storage.results / "report.html").read_bytes()
+    (key,) = re.findall(r"viewStateShareKey=(\w+)", process.stdout)
+    view = json.loads(experiment.tags[f"mlflow.sharedViewState.{key}"])
+    child = client.get_run(storage.runs.loc[0, "run_id"]).data
+    known = {f"params.`{name}`" for name in child.params}
+    known |= {f"metrics.`{name}`" for name in (*child.metrics, "epochs_to_solve")}
+    assert set(view["selectedColumns"]) <= known
+    assert "metrics.`val_accuracy`" in view["selectedColumns"]
+    assert len(experiment.tags["mlflow.note.content"]) <= 5000
+
+
 def test_running_it_again_trains_nothing_and_prints_the_same_tables(done):
     storage, first = done
     runs, tables = storage.runs, storage.tables()
+    page = (storage.results / "report.html").read_bytes()
     again = storage.run()
     assert again.returncode == 0, again.stderr
     assert storage.tables() == tables
+    assert (storage.results / "report.html").read_bytes() == page
     assert storage.runs.equals(runs)
     assert _rows(again.stdout)
     assert _rows(again.stdout) == _rows(first.stdout)

@@ -86,7 +86,7 @@ def view(study: Study) -> dict[str, object]:
     columns += [f"metrics.`{name}`" for name in [*found, "diverged"]]
     condition = [{"mode": "param", "groupByData": name} for name in ("cell", "length")]
     groups = {"aggregateFunction": "average", "groupByKeys": condition}
-    return {"selectedColumns": columns, "groupBy": groups}
+    return {"selectedColumns": columns, "columnOrder": columns, "groupBy": groups}
 
 
 def read_environment(uri: str, study_name: str, run_ids: Collection[str]) -> dict[str, str]:

@@ -58,7 +58,9 @@ def points(
 
 
 def _series(history: History) -> list[str]:
-    return [name for name in history if name not in NO_SERIES]
+    """Validation first, and losses last of it: MLflow compares runs by what was logged first."""
+    names = [name for name in history if name not in NO_SERIES]
+    return sorted(names, key=lambda name: (not name.startswith("val_"), name.endswith("_loss")))
 
 
 def final_point(history: History, summary: Mapping[str, float]) -> Point:

@@ -163,12 +163,14 @@ def read_album(uri: str, run_id: str) -> Album | None:
 def experiment_page(uri: str, study_name: str) -> str:
     """Where a study's runs are in the UI, below its address.
 
-    (MLflow 3's own links open a page on traces, which a study has none of.)
+    (MLflow 3's own links open a page on traces, which a study has none of; and its own view of
+    runs has no column for what they found, unlike that of `description.view`.)
     """
     experiment = experiment_of(_open(uri), study_name)
     if experiment is None:
         raise InvalidInput("study", study_name, "use the name of a study that has run")
-    return f"#/experiments/{experiment.experiment_id}?workflowType=machine_learning"
+    view = "workflowType=machine_learning&viewStateShareKey=study"
+    return f"#/experiments/{experiment.experiment_id}/runs?{view}"
 
 
 def finished_trials(uri: str, study: Study) -> set[str]:
