@@ -20,11 +20,13 @@ import pandas as pd
 from PIL import Image
 
 from rnn_study import aggregate, attractor_report, report, report_tables
+from rnn_study.again import options
 from rnn_study.arguments import explained
 from rnn_study.config import Study, Trial
 from rnn_study.looks import label
 from rnn_study.report import write_text
 from rnn_study.report_tables import Shown
+from rnn_study.search import Search
 from rnn_study.tally import count, seeds
 from rnn_study.words import written
 
@@ -49,6 +51,7 @@ _TITLES: Final = {
 _CAPTIONS: Final = {
     "_by_length": "By sequence length: every seed a dot, a cell's medians as bars.",
     "training_histories": "Every seed a line: validation solid, training dashed.",
+    "search": "Searches: the seeds of every proposed rate; the line is the rate found.",
     "orbits_": "{cell}: orbits of every output under every input, against the epoch.",
     "orbits": "Orbits under a constant input, against the epoch: one network of each cell.",
 }
@@ -189,14 +192,16 @@ def _reason(row: pd.Series) -> str:
 def _of_study(study: Study) -> list[dict[str, str]]:
     """Every field, its value as on the command line, and what it means."""
     meaning, training = explained(Study), study.training()
+    meaning |= {f"search_{name}": text for name, text in explained(Search).items()}
     names = sorted((field.name for field in fields(study)), key=lambda name: name in training)
+    values = {name: getattr(study, name) for name in names} | options(study)
     return [
         {
             "name": name.replace("_", " "),
-            "value": " ".join(written(name, getattr(study, name))) or "none",
+            "value": " ".join(written(name, value)) or "none",
             "meaning": meaning[name],
         }
-        for name in names
+        for name, value in values.items()
     ]
 
 

@@ -14,7 +14,8 @@ from example_runs import grid, histories_of, run
 from PIL import Image
 from web import Web
 
-from rnn_study import arguments, page, report
+from rnn_study import page, report
+from rnn_study.again import command
 from rnn_study.page import Page
 
 ENVIRONMENT = {"python": "3.11.7", "torch": "2.13.0", "git_commit": "0123abc", "host": "secret"}
@@ -112,7 +113,7 @@ class TestCommand:
     @pytest.mark.parametrize("preset", ["smoke", "laptop", "paper"])
     def test_a_preset_is_its_name(self, home, script, preset):
         study = script.PRESETS[preset].study
-        words = arguments.command(script.PRESETS, study)
+        words = command(script.PRESETS, study)
         assert words == f"python symbol_length.py --preset {preset}"
 
     @pytest.mark.parametrize(
@@ -121,14 +122,16 @@ class TestCommand:
             "--preset smoke --seeds 3 --dynamics-every 5",
             "--name mine --cells lstm orthogonal --learning-rate lstm=0.01 orthogonal=0.001",
             "--tie-seeds --seeds 3:9 --decay-epochs --lengths 50 70",
+            "--learning-rate 1e-4:1e-2 --search-trials 7 --search-seeds 3 --search-stop never",
+            "--cells lstm orthogonal --learning-rate lstm=1e-3:1e-1 orthogonal=0.001",
         ],
     )
     def test_what_it_says_asks_for_the_study(self, ask, home, script, line):
         study = ask(line).study
-        words = arguments.command(script.PRESETS, study)
+        words = command(script.PRESETS, study)
         assert ask(words.removeprefix("python symbol_length.py ")).study == study
 
     def test_of_two_presets_it_takes_the_nearer(self, home, script):
         study = replace(script.SMOKE, seeds=range(5), epochs=9)
-        words = arguments.command(script.PRESETS, study)
+        words = command(script.PRESETS, study)
         assert words == "python symbol_length.py --preset smoke --epochs 9 --seeds 5"
