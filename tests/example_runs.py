@@ -44,6 +44,7 @@ def run(
         "diverged": diverged_at is not None and finished,
         "train_seconds": 1.5 if finished else math.nan,
         "failure": "a reason" if status == "FAILED" else None,
+        "purpose": "grid",
     }
 
 

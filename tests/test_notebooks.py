@@ -19,7 +19,8 @@ PATHS = {path.stem: path for path in sorted((ROOT / "notebooks").glob("*.ipynb")
 STUDY = "symbol-length-smoke"
 SMALL = (
     "--cells lstm orthogonal --hidden 11 --epochs 4 --batch 20 --train-size 40 --val-size 40 "
-    "--dynamics-every 2"
+    "--dynamics-every 2 --learning-rate lstm=1e-3:1e-1 orthogonal=0.003 "
+    "--search-trials 2 --search-seeds 2"
 )
 
 
@@ -85,6 +86,8 @@ def check(name, uri, monkeypatch, home) -> None:
     runs = aggregate.runs(STUDY, uri)
     assert len(runs) == 4
     shown = "".join(tables(notebook))
+    if name == "learning_rates":
+        assert "search" in shown and "confirmation" in shown and "grid" in shown
     if name == "bifurcations":
         assert len(tables(notebook)) == 4 and len(pictures(notebook)) == 2
         assert "dynamics/p/kind" in shown and "dynamics/q/kind" not in shown

@@ -27,6 +27,20 @@ def test_dots_are_seeds_and_bars_their_medians():
     assert ax.get_xscale() == "log"
 
 
+def test_what_a_search_tried_is_hollow():
+    runs = pd.DataFrame(
+        [run(seed=s, learning_rate=r) for s in range(2) for r in (0.01, 0.02, 0.03)]
+    )
+    runs["purpose"] = ["search", "search", "confirmation"] * 2
+    figure = metric_by_rate(runs)
+    filled, hollow = figure.axes[0].collections
+    assert set(filled.get_offsets()[:, 0]) == {0.03}
+    assert set(hollow.get_offsets()[:, 0]) == {0.01, 0.02}
+    assert len(hollow.get_facecolors()) == 0 and len(filled.get_facecolors()) == 1
+    (legend,) = figure.legends
+    assert "a seed of the search" in [text.get_text() for text in legend.get_texts()]
+
+
 def test_there_is_a_panel_for_each_cell_and_length():
     runs = grid()
     figure = metric_by_rate(runs)
