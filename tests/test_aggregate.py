@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import numpy as np
 import pandas as pd
 import pytest
 from example_runs import LIMIT, grid, run
 
-import rnn_study
 from rnn_study import aggregate, statistics
 from rnn_study.errors import InvalidInput
 
@@ -320,22 +317,3 @@ class TestTables:
         before = runs.copy(deep=True)
         aggregate.length_table(runs)
         pd.testing.assert_frame_equal(runs, before)
-
-
-def test_runs_are_read_through_tracking(monkeypatch: pytest.MonkeyPatch) -> None:
-    def read(uri: str, name: str) -> pd.DataFrame:
-        return pd.DataFrame([run() | {"asked": (uri, name)}])
-
-    monkeypatch.setattr(rnn_study, "tracking", SimpleNamespace(read_runs=read), raising=False)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://one:5000")
-    assert aggregate.runs("a-study")["asked"].tolist() == [("http://one:5000", "a-study")]
-    assert aggregate.runs("a-study", "sqlite:///two.db")["asked"][0][0] == "sqlite:///two.db"
-
-
-def test_of_a_name_that_was_used_for_two_tasks_one_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    both = pd.concat([grid(), grid().assign(task="sine", val_loss=0.1)])
-    reader = SimpleNamespace(read_runs=lambda uri, name: both)
-    monkeypatch.setattr(rnn_study, "tracking", reader, raising=False)
-    with pytest.raises(InvalidInput, match="choose the runs of one task"):
-        aggregate.runs("a-study")
-    assert set(aggregate.runs("a-study", task="sine")["task"]) == {"sine"}

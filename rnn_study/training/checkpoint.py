@@ -120,7 +120,7 @@ def _read(path: Path, trial: Trial) -> Checkpoint:
     if about["id"] != trial.id:
         raise ValueError(f"it belongs to trial {about['id']}")
     groups: dict[str, dict[str, np.ndarray]] = {"first": {}, "second": {}}
-    for key, array in load_tensors(data).items():
+    for key, array in sorted(load_tensors(data).items()):  # it has an order of its own
         group, name = key.split(".", 1)
         groups.setdefault(group, {})[name] = array
     return Checkpoint(epoch=about["epoch"], status=about["status"], steps=about["steps"], **groups)
