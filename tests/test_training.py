@@ -44,6 +44,21 @@ def test_a_trial_trains_as_a_plain_loop_with_the_optimiser_of_torch_does(
         np.testing.assert_allclose(array, arrays[name], rtol=1e-3, atol=2e-4, err_msg=name)
 
 
+def step_(adam, params, gradient, rates):
+    (correction,) = adam.corrections(rates, 1)
+    adam.update_(params, gradient, correction)
+    adam.steps = adam.steps + 1
+
+
+def test_corrections_of_many_steps_are_those_of_one_after_the_other():
+    rates, ahead = np.array([0.1, 3e-3, 1.0]), Adam.zeros(normal(3, 7))
+    ahead.steps = np.array([0, 5, 100_000])
+    together = ahead.corrections(rates, 9)
+    for each in together:
+        assert torch.equal(each[None], ahead.corrections(rates, 1))
+        ahead.steps = ahead.steps + 1
+
+
 def test_adam_steps_each_member_as_torch_steps_one_network():
     rates, start = np.array([1e-3, 1e-1, 10.0]), normal(3, 7)
     ours, adam = start.clone(), Adam.zeros(start)
@@ -51,7 +66,7 @@ def test_adam_steps_each_member_as_torch_steps_one_network():
     optimisers = [torch.optim.Adam([t], float(r)) for t, r in zip(theirs, rates, strict=True)]
     for step in range(50):
         gradient = normal(3, 7, seed=step, scale=10.0 ** (step % 7 - 3))
-        adam.update_(ours, gradient.clone(), rates)
+        step_(adam, ours, gradient.clone(), rates)
         for tensor, row, optimiser in zip(theirs, gradient, optimisers, strict=True):
             tensor.grad = row
             optimiser.step()
@@ -62,16 +77,16 @@ def test_adam_counts_the_steps_of_each_member():
     start, gradient, rates = normal(2, 7), normal(2, 7, seed=1), np.array([0.1, 0.1])
     old, young = Adam.zeros(start[:1]), Adam.zeros(start[:1])
     for _ in range(5):
-        old.update_(start[:1].clone(), gradient[:1], rates[:1])
+        step_(old, start[:1].clone(), gradient[:1], rates[:1])
     mixed = Adam(
         torch.cat((old.first, young.first)),
         torch.cat((old.second, young.second)),
         np.concatenate((old.steps, young.steps)),
     )
     both, one, other = start.clone(), start[:1].clone(), start[1:].clone()
-    mixed.update_(both, gradient, rates)
-    old.update_(one, gradient[:1], rates[:1])
-    young.update_(other, gradient[1:], rates[1:])
+    step_(mixed, both, gradient, rates)
+    step_(old, one, gradient[:1], rates[:1])
+    step_(young, other, gradient[1:], rates[1:])
     assert torch.equal(both, torch.cat((one, other)))
     assert mixed.steps.tolist() == [6, 1]
 

@@ -19,7 +19,7 @@ class Adam:
     first: Float[Tensor, "S P"]
     second: Float[Tensor, "S P"]
     steps: np.ndarray
-    """(S,) int64, on the host: bias corrections are computed there in float64."""
+    """(S,) int64, on the host."""
 
     @classmethod
     def zeros(cls, params: Float[Tensor, "S P"]) -> Adam:
@@ -27,27 +27,38 @@ class Adam:
         steps = np.zeros(len(params), dtype=np.int64)
         return cls(torch.zeros_like(params), torch.zeros_like(params), steps)
 
+    def corrections(self, rates: np.ndarray, batches: int) -> Float[Tensor, "N 2 S 1"]:
+        """What the next N = `batches` steps need to know of the steps before them.
+
+        `rates`: (S,) learning rates. Of each step the rate over the first bias correction, and one
+        over the root of the second; computed in float64 on the host, once for all, so that no step
+        waits for it.
+        """
+        steps = self.steps + np.arange(1, batches + 1)[:, None]
+        rate, spread = rates / (1 - BETA1**steps), 1 / np.sqrt(1 - BETA2**steps)
+        both = torch.from_numpy(np.stack((rate, spread), 1))
+        return both.to(self.first.device, self.first.dtype)[..., None]
+
     @torch.no_grad()
     def update_(
-        self, params: Float[Tensor, "S P"], gradient: Float[Tensor, "S P"], rates: np.ndarray
+        self,
+        params: Float[Tensor, "S P"],
+        gradient: Float[Tensor, "S P"],
+        correction: Float[Tensor, "2 S 1"],
     ) -> None:
-        """One step in place. `rates`: (S,) learning rates."""
-        self.steps = self.steps + 1
+        """One step in place, with its entry of `corrections`; the caller counts `steps`."""
+        rate, spread = correction
         self.first.mul_(BETA1).add_(gradient * (1 - BETA1))
         self.second.mul_(BETA2).add_(gradient.square() * (1 - BETA2))
-        rate = rates / (1 - BETA1**self.steps)
-        spread = 1 / np.sqrt(1 - BETA2**self.steps)
-        step = column(rate, params) * self.first
-        params.sub_(step / (self.second.sqrt() * column(spread, params) + EPSILON))
+        params.sub_(rate * self.first / (self.second.sqrt() * spread + EPSILON))
+
+    def clone(self) -> Adam:
+        """A copy that can be stepped on its own."""
+        return Adam(self.first.clone(), self.second.clone(), self.steps.copy())
 
     def keep(self, members: Tensor) -> Adam:
         """The rows that stay."""
         return Adam(self.first[members], self.second[members], self.steps[members.cpu().numpy()])
-
-
-def column(values: np.ndarray, like: Tensor) -> Float[Tensor, "S 1"]:
-    """Host values, one a member, as a column beside `like`."""
-    return torch.from_numpy(values).to(like.device, like.dtype)[:, None]
 
 
 def clip_(gradient: Float[Tensor, "S P"], largest: float) -> Float[Tensor, "S"]:

@@ -15,9 +15,9 @@ from torch import Tensor
 from rnn_study.config import Pack, Trial
 from rnn_study.dynamics import Portrait
 from rnn_study.training import album
-from rnn_study.training.adam import clip_
 from rnn_study.training.checkpoint import Checkpoints
 from rnn_study.training.members import Members
+from rnn_study.training.step import Sums, evaluate, update_
 from rnn_study.training.watch import SECONDS, Watch
 
 Status = Literal["training", "solved", "unsolved", "diverged", "stopped"]
@@ -100,26 +100,23 @@ def _halted(status: tuple[Status, ...], halt: np.ndarray) -> tuple[Status, ...]:
 
 
 def _train_epoch(members: Members) -> dict[str, np.ndarray]:
-    """One pass over the training data, then one over the validation data."""
+    """One pass over the training data, then one over the validation data.
+
+    `members` change at its end, all at once: an epoch that fails has not begun.
+    """
     began = time.perf_counter()
     network, trial = members.network, members.trials[0]
     rates = members.rates()
-    sums: dict[str, Tensor] = {}
-    batches = 0
-    for x, targets in members.training.shuffled(members.trials, members.epochs):
-        params = {k: v.detach().requires_grad_() for k, v in network.views(members.flat).items()}
-        outputs = network.outputs(params, x)  # (S, B, O) or (S, B, T, O)
-        losses = network.task.loss(outputs, targets)  # (S, B)
-        loss = losses.mean(1) if trial.batch_loss == "mean" else losses.sum(1)  # (S,)
-        gradient = network.gradient(loss, params)  # (S, P)
-        norms = clip_(gradient, trial.clip)
-        members.adam.update_(members.flat, gradient, rates)
-        network.cell.project_(network.views(members.flat))
-        with torch.no_grad():
-            scores = network.task.scores(outputs, targets)
-            _add(sums, {"loss": losses.mean(1), "norm": norms, **_summed(scores)})
-        batches += 1
-    train, val = _on_host(sums), _evaluate(members)
+    batches = trial.train_size // trial.batch
+    flat, adam = members.flat.clone(), members.adam.clone()
+    corrections = adam.corrections(rates, batches)
+    sums: Sums = {}
+    data = members.training.shuffled(members.trials, members.epochs)
+    for correction, (x, targets) in zip(corrections, data, strict=True):
+        _add(sums, update_(network, trial, flat, adam, correction, x, targets))
+    train, val = _on_host(sums), _evaluate(members, flat)
+    members.flat, members.adam = flat, adam
+    adam.steps = adam.steps + batches
     train_loss, val_loss = train.pop("loss") / batches, val.pop("loss") / trial.val_size
     norm = train.pop("norm") / batches
     broken = ~np.isfinite(train_loss + val_loss)
@@ -169,30 +166,21 @@ def _watch(
     return {trial.id: portrait for trial, portrait in zip(trials, found, strict=True)}
 
 
-@torch.no_grad()
-def _evaluate(members: Members) -> dict[str, np.ndarray]:
+def _evaluate(members: Members, flat: Float[Tensor, "S P"]) -> dict[str, np.ndarray]:
     """Sums of the loss and the scores over the validation data, (S,) each."""
-    network = members.network
-    params = network.views(members.flat)
-    sums: dict[str, Tensor] = {}
+    sums: Sums = {}
     for x, targets in members.validation.in_order():
-        outputs = network.outputs(params, x)
-        loss, scores = network.task.loss(outputs, targets), network.task.scores(outputs, targets)
-        _add(sums, _summed({"loss": loss, **scores}))
+        _add(sums, evaluate(members.network, flat, x, targets))
     return _on_host(sums)
 
 
-def _summed(values: dict[str, Float[Tensor, "S B"]]) -> dict[str, Float[Tensor, "S"]]:
-    return {name: value.sum(1) for name, value in values.items()}
-
-
-def _add(sums: dict[str, Tensor], values: dict[str, Float[Tensor, "S"]]) -> None:
+def _add(sums: Sums, values: Sums) -> None:
     """Adds in place; on the device, so that no batch waits for the host."""
     for name, value in values.items():
         sums[name] = sums[name] + value if name in sums else value
 
 
-def _on_host(sums: dict[str, Tensor]) -> dict[str, np.ndarray]:
+def _on_host(sums: Sums) -> dict[str, np.ndarray]:
     """In float64, brought over at once."""
     return dict(zip(sums, torch.stack([*sums.values()]).cpu().double().numpy(), strict=True))
 
