@@ -122,7 +122,8 @@ def matrix_exp(matrix: Float[Tensor, "S H H"]) -> Float[Tensor, "S H H"]:
             result = result + _INVERSE_FACTORIALS[low + k] * power
         if low:
             result = four @ result
-    for squaring in range(int(halvings.max())):
+    squarings = 2 if matrix.is_meta else int(halvings.max())  # a tensor without values has no norm
+    for squaring in range(squarings):
         wanted = (squaring < halvings)[:, None, None]
         result = torch.where(wanted, result @ result, result)
     return result

@@ -4,6 +4,7 @@ from rnn_study.training.album import Album
 from rnn_study.training.checkpoint import Checkpoint, Checkpoints
 from rnn_study.training.loop import Epoch, Status, train
 from rnn_study.training.members import History
+from rnn_study.training.memory import Footprint, bytes_per_member, footprint
 from rnn_study.training.network import Network
 from rnn_study.training.summary import summary
 
@@ -12,9 +13,12 @@ __all__ = [
     "Checkpoint",
     "Checkpoints",
     "Epoch",
+    "Footprint",
     "History",
     "Network",
     "Status",
+    "bytes_per_member",
+    "footprint",
     "summary",
     "train",
 ]

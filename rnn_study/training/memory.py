@@ -1,0 +1,121 @@
+"""What a member of a pack needs in memory, known before anything trains.
+
+An optimiser step runs once on torch's `meta` device, where tensors have shapes but no values, and
+the bytes that are alive at the same time are counted. So the numbers follow the code, whatever the
+cell and the task.
+"""
+
+from __future__ import annotations
+
+import math
+import weakref
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from rnn_study.tasks import TASKS
+from rnn_study.training.adam import Adam
+from rnn_study.training.network import Network
+from rnn_study.training.step import update_
+from rnn_study.trials import Trial, pack_shape
+
+_STEPS = 32
+"""Time steps of the measured batch, at most; see `_step`."""
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """Bytes of one member of a pack in training."""
+
+    state: int
+    """Parameters and both moments, twice: an epoch works on copies."""
+    data: int
+    """Its sequences with their targets, training and validation, and their order. Members with the
+    same data seed share them, so this is the most that they take."""
+    step: int
+    """The most that is alive within an optimiser step beside these: activations, gradients."""
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return self.state + self.data + self.step
+
+
+def bytes_per_member(trial: Trial) -> int:
+    """What one member of a pack of such trials needs; a pack of S needs S times that."""
+    return footprint(trial).total
+
+
+def footprint(trial: Trial) -> Footprint:
+    """What one member of a pack of such trials needs, by what it is for. Takes some 0.2 s."""
+    return _footprint(pack_shape(trial))
+
+
+@lru_cache(maxsize=1024)
+def _footprint(shape: Trial) -> Footprint:
+    network = Network(shape)
+    return Footprint(2 * 3 * 4 * network.size, _data(shape), _step(shape, network))
+
+
+def _data(shape: Trial) -> int:
+    drawn = TASKS[shape.task].sequences(0, "train", shape.length, 1)
+    sequences = shape.train_size + shape.val_size
+    return sequences * (drawn.inputs.nbytes + drawn.targets.nbytes) + 8 * shape.train_size
+
+
+def _step(shape: Trial, network: Network) -> int:
+    """The most bytes that are alive within `update_`.
+
+    Measured on a batch of the same number of time steps in all, in sequences that are at most
+    `_STEPS` long: what is kept over time is the same, and the loop over time is short. What lives
+    for one step only is counted too wide, by some percent of the whole.
+    """
+    task = network.task
+    drawn = task.sequences(0, "train", shape.length, 1)
+    steps = min(shape.length, _STEPS)
+    batch = math.ceil(shape.batch * shape.length / steps)
+    flat, correction = torch.empty(1, network.size, device="meta"), torch.empty(2, 1, 1).to("meta")
+    adam = Adam.zeros(flat)
+    every = (batch, steps) if task.every_step else (batch,)
+    targets = torch.empty(1, *every, dtype=torch.from_numpy(drawn.targets).dtype, device="meta")
+    with _Alive() as alive:
+        inputs = torch.from_numpy(drawn.inputs[:, :1])  # (1, 1) or (1, 1, I)
+        tokens = inputs.new_empty(1, steps, batch, *inputs.shape[2:], device="meta")
+        update_(network, shape, flat, adam, correction, task.encode(tokens), targets)
+    return alive.most
+
+
+class _Alive(TorchDispatchMode):
+    """Counts the bytes of the tensors that are made within it and have not been freed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.most = self._now = 0
+        self._known: dict[int, weakref.ref[Any]] = {}
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        made = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(made):
+            if isinstance(tensor, Tensor):
+                self._add(tensor.untyped_storage())
+        return made
+
+    def _add(self, storage: torch.UntypedStorage) -> None:
+        key, size = storage._cdata, storage.nbytes()
+        if key in self._known:
+            return  # a view, or changed in place
+
+        def free(_: object) -> None:
+            del self._known[key]
+            self._now -= size
+
+        self._known[key] = weakref.ref(storage, free)
+        self._now += size
+        self.most = max(self.most, self._now)

@@ -1,0 +1,55 @@
+"""What a member needs in memory: as foretold, of the real allocator."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from small import TRIAL
+
+from rnn_study.cells import CELLS
+from rnn_study.config import Pack
+from rnn_study.tasks import TASKS
+from rnn_study.training import bytes_per_member, footprint, train
+
+SHAPE = replace(TRIAL, hidden=40, batch=20, train_size=40, val_size=40)
+
+
+def allocated(pack: list) -> int:
+    """The most bytes that torch's allocator holds at once during the first epoch of `pack`."""
+    epochs = train(Pack(tuple(pack)))
+    with torch.autograd.profiler.profile(profile_memory=True) as profile:
+        next(epochs)
+    events = [e for e in profile.kineto_results.events() if e.name() == "[memory]"]
+    now = most = 0
+    for event in sorted(events, key=lambda event: event.start_ns()):
+        now += event.nbytes()
+        most = max(most, now)
+    return most
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_pack_allocates_what_its_members_need_and_at_most_a_sixth_less(cell, task):
+    trial = replace(SHAPE, cell=cell, task=task, length=97)
+    pack = [replace(trial, seed=s, data_seed=s) for s in range(3)]
+    foretold = len(pack) * bytes_per_member(trial)
+    assert 5 / 6 * foretold <= allocated(pack) <= foretold
+
+
+def test_seeds_and_rates_need_nothing_of_their_own():
+    other = replace(SHAPE, seed=8, data_seed=9, learning_rate=1.0)
+    assert footprint(other) is footprint(SHAPE)
+
+
+@pytest.mark.parametrize("name", ["hidden", "batch", "length", "train_size"])
+def test_what_is_larger_needs_more(name):
+    larger = replace(SHAPE, **{name: 2 * getattr(SHAPE, name)})
+    assert bytes_per_member(larger) > bytes_per_member(SHAPE)
+
+
+def test_activations_grow_with_the_length_alone():
+    one, three = (footprint(replace(SHAPE, length=length)) for length in (100, 300))
+    assert three.state == one.state
+    assert three.step == pytest.approx(3 * one.step, rel=0.1)
