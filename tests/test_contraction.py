@@ -15,6 +15,7 @@ from rnn_study.dynamics import (
     advance,
     attractors,
     constant_input,
+    contraction,
     entropy_bound,
     expansion,
     fixed_points,
@@ -48,6 +49,33 @@ class TestExpansion:
         # The mean of log |det J|, here ln 0.3, is what a step adds; the bound must not be below.
         largest = expansion(henon, at(1, 1, 2, value=0.0), 20)
         assert float(entropy_bound(largest, 2)) > math.log(0.3)
+
+
+class TestContraction:
+    def test_of_a_linear_map_is_its_norm_and_its_spectral_radius(self) -> None:
+        matrix = torch.tensor([[0.5, 4.0], [0.0, 0.8]], dtype=F64)[None]
+        found = contraction(linear(matrix), at(1, 3, 2), 400)
+        norm = torch.linalg.matrix_norm(matrix, 2)
+        torch.testing.assert_close(found.expansion, norm[:, None].expand(1, 3))
+        torch.testing.assert_close(found.rate, at(1, 3, value=0.8), rtol=0.01, atol=0)
+        torch.testing.assert_close(found.entropy, 2 * found.expansion.log())
+        assert found.certified.isnan().all()
+
+    def test_of_the_provable_cell_is_what_it_certifies_or_faster(self) -> None:
+        cell = CELLS["stable_lstm_provable"]
+        params = {k: v * 30 for k, v in parameters(cell, dtype=F64).items()}
+        cell.project_(params)
+        certified = certified_rate(params, 1 - 1e-9)
+        step = constant_input(cell, params, normal(S, B, I, dtype=F64).clamp(-1, 1) * (1 - 1e-9))
+        starts = normal(S, B, 22, dtype=F64, scale=10)
+        found = contraction(step, starts, 100, certified=certified)
+        assert torch.equal(found.certified, certified)
+        assert (found.rate <= found.certified[:, None] + 1e-9).all()
+        assert found.rate.isfinite().all()
+
+    def test_is_nan_where_the_orbit_diverges(self) -> None:
+        found = contraction(logistic(4.2), at(1, 1, 1), 100)
+        assert found.expansion.isnan().all() and found.rate.isnan().all()
 
 
 class TestCertificate:

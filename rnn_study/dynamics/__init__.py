@@ -3,7 +3,7 @@
 from rnn_study.dynamics.attractors import Attractors, attractors
 from rnn_study.dynamics.bifurcations import Bifurcation, bifurcations, changes
 from rnn_study.dynamics.classify import Classification, Kind, classify
-from rnn_study.dynamics.contraction import entropy_bound, expansion
+from rnn_study.dynamics.contraction import Contraction, contraction, entropy_bound, expansion
 from rnn_study.dynamics.fixed_points import FixedPoints, fixed_points
 from rnn_study.dynamics.lyapunov import lyapunov_spectrum
 from rnn_study.dynamics.orbits import advance, orbit, orbit_diagram
@@ -23,6 +23,7 @@ __all__ = [
     "Attractors",
     "Bifurcation",
     "Classification",
+    "Contraction",
     "FixedPoints",
     "Kind",
     "Portrait",
@@ -36,6 +37,7 @@ __all__ = [
     "classify",
     "closed_loop",
     "constant_input",
+    "contraction",
     "entropy_bound",
     "expansion",
     "fixed_points",

@@ -1,15 +1,52 @@
-"""How much one step can stretch: the Lipschitz constant of a step, from below."""
+"""How much steps stretch: the Lipschitz constant of a step, from below, and its mean rate."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.func import vjp
 
-from rnn_study.dynamics.lyapunov import push, spread
+from rnn_study.dynamics.lyapunov import lyapunov_spectrum, push, spread
 from rnn_study.dynamics.orbits import advance
 from rnn_study.dynamics.step import Step
+
+
+@dataclass(frozen=True)
+class Contraction:
+    """How much a step stretches along an orbit, as a factor: below one, it contracts."""
+
+    expansion: Float[Tensor, "S B"]
+    """The largest of a single step, in the Euclidean norm: a lower bound of L_f."""
+    rate: Float[Tensor, "S B"]
+    """The mean of a step: the exponential of the largest Lyapunov exponent."""
+    certified: Float[Tensor, "S"]
+    """What `rate` cannot exceed, whatever the orbit; NaN where nothing is certified. (A single step
+    may stretch more: the certificate holds in a norm of its own.)"""
+    entropy: Float[Tensor, "S B"]
+    """`entropy_bound` of `expansion`, nats per step."""
+
+
+def contraction(
+    step: Step,
+    state: Float[Tensor, "S B D"],
+    steps: int,
+    transient: int = 100,
+    certified: Float[Tensor, "S"] | None = None,
+) -> Contraction:
+    """The observed contraction of `step` over an orbit of `steps` states, beside what is certified.
+
+    `certified`: a bound on the rate that a cell comes with, `cells.stable_lstm.certified_rate` of
+    the provable one. NaN where the orbit diverges.
+    """
+    settled = advance(step, state, transient)
+    largest = expansion(step, settled, steps)
+    exponent = lyapunov_spectrum(step, settled, steps, transient=0)[..., 0]
+    none = state.new_full(state.shape[:1], torch.nan)
+    entropy = entropy_bound(largest, state.shape[-1])
+    return Contraction(largest, exponent.exp(), none if certified is None else certified, entropy)
 
 
 @torch.no_grad()
