@@ -32,6 +32,28 @@ TRIAL = Trial(
 )
 """Two batches an epoch; the last batch of the validation data is smaller than the others."""
 
+PINNED = Trial(task="symbol", cell="lstm", length=100, learning_rate=0.01, seed=3)
+"""Of the paper's size; its id is written down in a test."""
+CHANGED = {
+    "task": "other",
+    "cell": "orthogonal",
+    "length": 101,
+    "learning_rate": 0.02,
+    "seed": 4,
+    "data_seed": 1,
+    "hidden": 201,
+    "epochs": 100,
+    "batch": 50,
+    "train_size": 2000,
+    "val_size": 999,
+    "decay_epochs": (500, 1000),
+    "decay": 0.2,
+    "clip": 0.5,
+    "batch_loss": "sum",
+    "dynamics_every": 10,
+}
+"""Another value for every field of a trial."""
+
 
 def trials(count: int, **changes: Any) -> list[Trial]:
     """Trials of one shape with different seeds, rates and data."""

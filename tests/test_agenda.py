@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from dataclasses import replace
 
-import jaxtyping
 import numpy as np
 import optuna
 import pytest
@@ -17,13 +16,7 @@ from rnn_study.scheduling.agenda import Agenda
 from rnn_study.scheduling.proposals import Proposals
 from rnn_study.search import Rule, Search
 
-
-@pytest.fixture(autouse=True)
-def unchecked():
-    """As users run it: under pytest alone, beartype would refuse wrong types before we do."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
+pytestmark = pytest.mark.usefixtures("unchecked")
 
 
 def cut(found: dict, epoch: int) -> dict:

@@ -224,52 +224,6 @@ class TestOddRuns:
         assert (row["seeds"], row["solved"], row["diverged"]) == (2, 1, 0)
 
 
-class TestSettings:
-    def test_one_rate_a_cell_is_no_level_of_the_length_table(self) -> None:
-        assert aggregate.length_table(grid()).index.names == ["length"]
-        rates = aggregate.seed_sensitivity(grid()).index.get_level_values("learning_rate")
-        assert set(rates) == {0.01, 0.001}
-
-    def test_two_rates_in_a_cell_are_apart(self) -> None:
-        rows = [run(learning_rate=rate, accuracy=1 - rate) for rate in (0.5, 0.25)]
-        lengths = aggregate.length_table(pd.DataFrame([*rows, run("orthogonal")]))
-        assert lengths.index.tolist() == [(50, 0.01), (50, 0.25), (50, 0.5)]
-        assert lengths["lstm", "median"].tolist() == pytest.approx([np.nan, 0.75, 0.5], nan_ok=True)
-        assert lengths["orthogonal", "solved"].isna().tolist() == [False, True, True]
-
-    def test_two_hidden_sizes_are_apart(self) -> None:
-        rows = [run(hidden=h, seed=s, accuracy=h / 100) for h in (50, 7) for s in range(2)]
-        lengths = aggregate.length_table(pd.DataFrame(rows))
-        assert lengths.index.names == ["length", "hidden"]
-        assert lengths["lstm", "median"].to_dict() == {(50, 7): 0.07, (50, 50): 0.5}
-        sensitivity = table(*rows)
-        assert sensitivity.index.names == ["cell", "length", "learning_rate", "hidden"]
-        assert sensitivity["seeds"].tolist() == [2, 2]
-        assert sensitivity["max"].tolist() == [0.07, 0.5]
-
-    def test_a_setting_that_is_a_tuple_is_one_setting(self) -> None:
-        found = table(run(decay_epochs=(5, 9)), run(decay_epochs=(5,)))
-        assert found.index.get_level_values("decay_epochs").tolist() == [(5,), (5, 9)]
-        lists = pd.DataFrame([run(decay_epochs=(5, 9)), run(decay_epochs=(5,))])
-        lists["decay_epochs"] = lists["decay_epochs"].map(list)
-        pd.testing.assert_frame_equal(aggregate.seed_sensitivity(lists), found)
-
-    def test_decay_epochs_that_differ_between_cells_alone_are_no_level(self) -> None:
-        rows = [run("lstm", decay_epochs=()), run("stable_lstm", decay_epochs=(5, 9))]
-        assert table(*rows).index.names == ["cell", "length", "learning_rate"]
-        assert aggregate.length_table(pd.DataFrame(rows)).index.tolist() == [50]
-        more = aggregate.length_table(pd.DataFrame([*rows, run("lstm", decay_epochs=(5,))]))
-        assert more.index.tolist() == [(50, ()), (50, (5,)), (50, (5, 9))]
-
-    def test_data_seeds_are_a_setting_unless_they_are_the_same_or_tied(self) -> None:
-        names = ["cell", "length", "learning_rate"]
-        assert table(*(run(seed=s, data_seed=3) for s in range(4))).index.names == names
-        assert table(*(run(seed=s, data_seed=s) for s in range(4))).index.names == names
-        mixed = table(*(run(seed=s, data_seed=d) for s in range(4) for d in range(2)))
-        assert mixed.index.names == [*names, "data_seed"]
-        assert mixed["seeds"].tolist() == [4, 4]
-
-
 class TestTables:
     @pytest.mark.parametrize("seed", range(5))
     def test_the_order_of_runs_changes_nothing(self, seed: int) -> None:

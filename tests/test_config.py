@@ -1,4 +1,4 @@
-"""`Study`, `Trial` and `Pack`: what they expand to, their ids, and what they refuse."""
+"""`Study` and `Trial`: what they expand to, their ids, and what they refuse."""
 
 from __future__ import annotations
 
@@ -7,20 +7,19 @@ import subprocess
 import sys
 from dataclasses import FrozenInstanceError, asdict, fields, replace
 
-import jaxtyping
 import numpy as np
 import pytest
-from small import trials
+from small import CHANGED, PINNED
 
 from rnn_study import config
 from rnn_study import trials as trials_module
-from rnn_study.cells import CELLS
-from rnn_study.config import Pack, Study, Trial, packs
+from rnn_study.config import Pack, Study, Trial
 from rnn_study.errors import InvalidInput
 from rnn_study.execution import Execution
 from rnn_study.tasks import TASKS
 
-PINNED = Trial(task="symbol", cell="lstm", length=100, learning_rate=0.01, seed=3)
+pytestmark = pytest.mark.usefixtures("unchecked")
+
 STUDY = Study(
     name="a-study",
     task="symbol",
@@ -29,33 +28,6 @@ STUDY = Study(
     seeds=(5, 1, 3),
     learning_rate=0.01,
 )
-CHANGED = {
-    "task": "other",
-    "cell": "orthogonal",
-    "length": 101,
-    "learning_rate": 0.02,
-    "seed": 4,
-    "data_seed": 1,
-    "hidden": 201,
-    "epochs": 100,
-    "batch": 50,
-    "train_size": 2000,
-    "val_size": 999,
-    "decay_epochs": (500, 1000),
-    "decay": 0.2,
-    "clip": 0.5,
-    "batch_loss": "sum",
-    "dynamics_every": 10,
-}
-"""Another value for every field of a trial."""
-
-
-@pytest.fixture(autouse=True)
-def unchecked():
-    """As users run it: under pytest alone, beartype would refuse wrong types before we do."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 def test_the_id_of_a_trial_never_changes_by_accident():
@@ -267,60 +239,3 @@ def test_an_execution_refuses_what_cannot_be_used(name, value):
     with pytest.raises(InvalidInput) as refused:
         Execution(**{name: value})
     assert str(refused.value).startswith(f"{name}: {value!r} is not allowed; ")
-
-
-@pytest.mark.parametrize("count", range(1, 24))
-@pytest.mark.parametrize("size", [1, 2, 3, 5, 7, 16, 100])
-def test_packs_are_as_few_as_can_be_and_evenly_filled(count, size):
-    members = trials(count)
-    made = packs(members, size)
-    filled = [len(pack.trials) for pack in made]
-    assert len(made) == -(-count // size)
-    assert max(filled) <= size and max(filled) - min(filled) <= 1
-    assert {trial for pack in made for trial in pack.trials} == set(members)
-
-
-@pytest.mark.parametrize("size", [0, -1])
-def test_no_trial_is_lost_in_packs_of_an_impossible_size(size):
-    with pytest.raises(InvalidInput, match=f"pack_size: {size} is not allowed"):
-        packs(trials(3), size)
-
-
-def test_packs_hold_one_shape_each_and_the_costliest_comes_first():
-    study = replace(STUDY, cells=tuple(CELLS), seeds=range(5), lengths=(50, 300, 100))
-    rates = {cell: 0.1 * (i + 1) for i, cell in enumerate(CELLS)}
-    members = replace(study, learning_rate=rates).trials()
-    made = packs(members, 3)
-    assert len(made) == len(CELLS) * 3 * 2
-    assert all(len({(t.cell, t.length) for t in pack.trials}) == 1 for pack in made)
-    assert sorted(t.id for p in made for t in p.trials) == sorted(t.id for t in members)
-    costs = [pack.cost for pack in made]
-    assert costs == sorted(costs, reverse=True)
-    assert made[0].trials[0].length == 300 and made[-1].trials[0].length == 50
-    assert costs[0] == sum(trial.cost for trial in made[0].trials)
-
-
-def test_rates_and_seeds_may_differ_within_a_pack_and_nothing_else(monkeypatch):
-    monkeypatch.setitem(TASKS, "other", TASKS["symbol"])
-    free = ("seed", "data_seed", "learning_rate")
-    for name, value in CHANGED.items():
-        pair = (PINNED, replace(PINNED, **{name: value}))
-        if name in free:
-            assert packs(pair, 2) == [Pack(pair)]
-        else:
-            assert len(packs(pair, 2)) == 2
-            with pytest.raises(InvalidInput, match=r"pack: .*one shape"):
-                Pack(pair)
-
-
-def test_a_pack_is_not_empty_and_has_each_trial_once():
-    with pytest.raises(InvalidInput, match=r"pack: .*at least one"):
-        Pack(())
-    with pytest.raises(InvalidInput, match=r"pack: .*each trial once"):
-        Pack((PINNED, replace(PINNED)))
-
-
-def test_a_pack_survives_its_json():
-    pack = Pack(tuple(trials(3)))
-    assert Pack.from_json(pack.to_json()) == pack
-    assert [t.id for t in Pack.from_json(pack.to_json()).trials] == [t.id for t in pack.trials]

@@ -6,7 +6,6 @@ import json
 import math
 from dataclasses import replace
 
-import jaxtyping
 import numpy as np
 import pytest
 from searched import ACCURACY, ERROR, STUDY, flat, history
@@ -18,13 +17,7 @@ from rnn_study.search import FIRST_SEED, Result, Rule, Search, next_rule, rung_e
 from rnn_study.training import Checkpoints
 from rnn_study.worker import train_pack
 
-
-@pytest.fixture(autouse=True)
-def unchecked():
-    """As users run it: under pytest alone, beartype would refuse wrong types before we do."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
+pytestmark = pytest.mark.usefixtures("unchecked")
 
 
 class TestObjective:
