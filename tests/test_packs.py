@@ -8,7 +8,7 @@ import pytest
 from small import CHANGED, PINNED, trials
 
 from rnn_study.cells import CELLS
-from rnn_study.config import Pack, packs
+from rnn_study.config import Pack, Study, packs
 from rnn_study.errors import InvalidInput
 from rnn_study.tasks import TASKS
 
