@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from rnn_study.cells import Cell, Parameters
 from rnn_study.config import Pack, Trial
 from rnn_study.randomness import generator
 from rnn_study.training import Checkpoints, train
+from rnn_study.training.epochs import Runner
 
 S, B, T, I, H = 2, 3, 5, 7, 11  # noqa: E741
 
@@ -95,12 +97,17 @@ class Result:
 
 
 def results(
-    pack: Iterable[Trial], checkpoints: Checkpoints | None = None, device: str = "cpu"
+    pack: Iterable[Trial],
+    checkpoints: Checkpoints | None = None,
+    device: str = "cpu",
+    runner: Callable[[], Runner] | None = None,
+    epochs: int | None = None,
 ) -> dict[Trial, Result]:
-    """Trains `pack` to its end; a checkpoint after every epoch, if any."""
+    """Trains `pack` to its end, or for some epochs; a checkpoint after every epoch, if any."""
     rows: dict[Trial, list[dict[str, Any]]] = {}
     status: dict[Trial, str] = {}
-    for epoch in train(Pack(tuple(pack)), device, checkpoints, checkpoint_seconds=1e-9):
+    driver = train(Pack(tuple(pack)), device, checkpoints, checkpoint_seconds=1e-9, runner=runner)
+    for epoch in islice(driver, epochs):
         for s, trial in enumerate(epoch.trials):
             metrics = {k: v[s] for k, v in epoch.metrics.items() if k != "seconds"}
             rows.setdefault(trial, []).append({"epoch": epoch.number[s], **metrics})

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Integer
 from torch import Tensor
 
 from rnn_study.config import Trial
@@ -37,19 +37,25 @@ class PackData:
         self, trials: Sequence[Trial], epochs: np.ndarray
     ) -> Iterator[tuple[Float[Tensor, "S T B I"], Tensor]]:
         """Batches of one epoch, each member in the order that its seed draws for its epoch."""
+        return self._batches(self.order(trials, epochs))
+
+    def order(self, trials: Sequence[Trial], epochs: np.ndarray) -> Integer[Tensor, "S N"]:
+        """The sequences of one epoch in that order."""
         orders = [
             generator(trial.seed, "order", int(epoch)).permutation(self.size)
             for trial, epoch in zip(trials, epochs, strict=True)
         ]
-        order = torch.from_numpy(np.stack(orders)).to(self._rows.device)
-        return self._batches(order)
+        return torch.from_numpy(np.stack(orders)).to(self._rows.device)
 
     def in_order(self) -> Iterator[tuple[Float[Tensor, "S T B I"], Tensor]]:
         """All sequences once; the last batch may be smaller."""
         order = torch.arange(self.size, device=self._rows.device)
         return self._batches(order.expand(len(self._rows), -1))
 
+    def chosen(self, columns: Integer[Tensor, "S B"]) -> tuple[Float[Tensor, "S T B I"], Tensor]:
+        """The batch of these sequences of each member."""
+        x = self.task.encode(self._inputs[self._rows, columns].transpose(1, 2))
+        return x, self._targets[self._rows, columns]
+
     def _batches(self, order: Tensor) -> Iterator[tuple[Float[Tensor, "S T B I"], Tensor]]:
-        for columns in order.split(self.batch, 1):
-            x = self.task.encode(self._inputs[self._rows, columns].transpose(1, 2))
-            yield x, self._targets[self._rows, columns]
+        return map(self.chosen, order.split(self.batch, 1))

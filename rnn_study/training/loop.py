@@ -5,19 +5,20 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from rnn_study.config import Pack, Trial
 from rnn_study.dynamics import Portrait
 from rnn_study.training import album
 from rnn_study.training.checkpoint import Checkpoints
+from rnn_study.training.epochs import Eager, Runner
+from rnn_study.training.graphs import Replay
+from rnn_study.training.halving import Turns
 from rnn_study.training.members import Members
-from rnn_study.training.step import Sums, evaluate, update_
 from rnn_study.training.watch import SECONDS, Watch
 
 Status = Literal["training", "solved", "unsolved", "diverged", "stopped"]
@@ -53,6 +54,7 @@ def train(
     checkpoints: Checkpoints | None = None,
     checkpoint_seconds: float = 30.0,
     stop: Callable[[Epoch], np.ndarray] | None = None,
+    runner: Callable[[], Runner] | None = None,
 ) -> Iterator[Epoch]:
     """Trains the trials of `pack` together, each as if it were alone.
 
@@ -61,7 +63,11 @@ def train(
     members start where they were, finished ones are left out, and states are saved every
     `checkpoint_seconds` and when a member leaves, before the epoch is yielded; portraits are kept
     beside them. `stop` tells, (S,) bool, which members shall leave after an epoch though they could
-    train on.
+    train on. `runner` makes what trains a part of the pack, as `usual_runner` of the device.
+
+    Where memory runs out the pack halves itself, as often as need be, and the halves train by
+    turns: an `Epoch` is then of one part of the members. Only a single network that does not fit
+    raises torch's error.
 
     On a CPU it sets this process to one thread and to flushing subnormal numbers to zero.
     """
@@ -70,9 +76,16 @@ def train(
         torch.set_num_threads(1)  # a sum that threads share depends on how many they are
         torch.set_flush_denormal(True)  # vanishing gradients are subnormal, and those are slow
     members = Members.start(pack, device, checkpoints)
-    saved = time.monotonic()
-    while members:
-        metrics = _train_epoch(members)
+    if members is None:
+        return
+    turns = Turns(members, runner or usual_runner(device))
+    for members, trainer in turns:
+        try:
+            metrics = _train_epoch(members, trainer)
+        except (RuntimeError, MemoryError) as error:
+            del trainer  # and its memory
+            turns.halve(members, error)
+            continue
         members.epochs = members.epochs + 1
         status = _status(members, metrics)
         ended = np.array([s != "training" for s in status])
@@ -84,12 +97,19 @@ def train(
         portraits = _watch(members, metrics, ended, checkpoints)
         members.record(metrics)
         if checkpoints is not None:
-            due = time.monotonic() - saved >= checkpoint_seconds
+            due = time.monotonic() - members.saved >= checkpoint_seconds
             members.save(checkpoints, status, leaving | due)
-            saved = time.monotonic() if due else saved
+            members.saved = time.monotonic() if due else members.saved
         yield Epoch(members.trials, members.epochs, metrics, status, portraits)
-        if leaving.any():
-            members.keep(~leaving)
+        if not leaving.all():
+            turns.back(members.keep(~leaving) if leaving.any() else members, trainer)
+
+
+def usual_runner(device: torch.device) -> Callable[[], Runner]:
+    """What makes what trains a part of a pack: graphs on CUDA, else operation by operation."""
+    if device.type != "cuda":
+        return Eager
+    return partial(Replay, torch.cuda.graph_pool_handle())
 
 
 def _halted(status: tuple[Status, ...], halt: np.ndarray) -> tuple[Status, ...]:
@@ -99,24 +119,12 @@ def _halted(status: tuple[Status, ...], halt: np.ndarray) -> tuple[Status, ...]:
     )
 
 
-def _train_epoch(members: Members) -> dict[str, np.ndarray]:
-    """One pass over the training data, then one over the validation data.
-
-    `members` change at its end, all at once: an epoch that fails has not begun.
-    """
+def _train_epoch(members: Members, runner: Runner) -> dict[str, np.ndarray]:
+    """The metrics of an epoch, (S,) each. `members` change at its end, or not if it fails."""
     began = time.perf_counter()
-    network, trial = members.network, members.trials[0]
-    rates = members.rates()
+    trial, rates = members.trials[0], members.rates()
+    train, val = runner.epoch(members, rates)
     batches = trial.train_size // trial.batch
-    flat, adam = members.flat.clone(), members.adam.clone()
-    corrections = adam.corrections(rates, batches)
-    sums: Sums = {}
-    data = members.training.shuffled(members.trials, members.epochs)
-    for correction, (x, targets) in zip(corrections, data, strict=True):
-        _add(sums, update_(network, trial, flat, adam, correction, x, targets))
-    train, val = _on_host(sums), _evaluate(members, flat)
-    members.flat, members.adam = flat, adam
-    adam.steps = adam.steps + batches
     train_loss, val_loss = train.pop("loss") / batches, val.pop("loss") / trial.val_size
     norm = train.pop("norm") / batches
     broken = ~np.isfinite(train_loss + val_loss)
@@ -164,25 +172,6 @@ def _watch(
             )
     metrics[SECONDS][due] = (time.perf_counter() - began) / len(due)
     return {trial.id: portrait for trial, portrait in zip(trials, found, strict=True)}
-
-
-def _evaluate(members: Members, flat: Float[Tensor, "S P"]) -> dict[str, np.ndarray]:
-    """Sums of the loss and the scores over the validation data, (S,) each."""
-    sums: Sums = {}
-    for x, targets in members.validation.in_order():
-        _add(sums, evaluate(members.network, flat, x, targets))
-    return _on_host(sums)
-
-
-def _add(sums: Sums, values: Sums) -> None:
-    """Adds in place; on the device, so that no batch waits for the host."""
-    for name, value in values.items():
-        sums[name] = sums[name] + value if name in sums else value
-
-
-def _on_host(sums: Sums) -> dict[str, np.ndarray]:
-    """In float64, brought over at once."""
-    return dict(zip(sums, torch.stack([*sums.values()]).cpu().double().numpy(), strict=True))
 
 
 def _status(members: Members, metrics: dict[str, np.ndarray]) -> tuple[Status, ...]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -33,6 +35,8 @@ class Members:
     histories: list[History]
     training: PackData
     validation: PackData
+    saved: float = field(default_factory=time.monotonic)
+    """When checkpoints of all were last due."""
 
     def __len__(self) -> int:
         return len(self.trials)
@@ -103,17 +107,28 @@ class Members:
             )
             checkpoints.save(self.trials[s], state)
 
-    def keep(self, which: np.ndarray) -> None:
-        """Only the members in `which`, (S,) bool, train on."""
+    def keep(self, which: np.ndarray) -> Members:
+        """Those in `which`, (S,) bool, on their own; these here stay as they are."""
         rows = np.flatnonzero(which)
         members = torch.from_numpy(rows).to(self.flat.device)
-        self.trials = tuple(self.trials[s] for s in rows)
-        self.flat = self.flat[members]
-        self.adam = self.adam.keep(members)
-        self.epochs = self.epochs[rows]
-        self.histories = [self.histories[s] for s in rows]
-        self.training.keep(members)
-        self.validation.keep(members)
+        training, validation = copy(self.training), copy(self.validation)
+        training.keep(members)
+        validation.keep(members)
+        return replace(
+            self,
+            trials=tuple(self.trials[s] for s in rows),
+            flat=self.flat[members],
+            adam=self.adam.keep(members),
+            epochs=self.epochs[rows],
+            histories=[self.histories[s] for s in rows],
+            training=training,
+            validation=validation,
+        )
+
+    def halves(self) -> tuple[Members, Members]:
+        """The first half and the rest, which is not larger."""
+        first = np.arange(len(self)) < (len(self) + 1) // 2
+        return self.keep(first), self.keep(~first)
 
 
 def _fresh(network: Network, trial: Trial) -> Checkpoint:

@@ -1,0 +1,174 @@
+"""`Replay`: the batches of a pack as CUDA graphs, replayed without work of the host.
+
+A small network's batch is thousands of short operations, and starting each from Python takes longer
+than it runs. A graph holds them all and starts at once. It reads and writes the same memory each
+time: parameters, moments and data stay in buffers of the whole pack, and the number of the batch is
+counted on the device.
+
+Members that leave are trained on until half of the buffers' members have left; then the rest is
+captured anew. So a pack of S is captured at most log2(S) + 1 times.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import copy
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from rnn_study.training.adam import Adam
+from rnn_study.training.epochs import Runner, Totals, totals_of
+from rnn_study.training.members import Members
+from rnn_study.training.step import Sums, evaluate, update_
+
+Body = Callable[[], None]
+Pool = Any
+
+
+class Replay(Runner):
+    """Replays batches.
+
+    On a CPU nothing is captured: the same operations run on the same buffers, one after the other.
+    """
+
+    def __init__(self, pool: Pool = None) -> None:
+        """`pool`: the memory of the graphs, from `torch.cuda.graph_pool_handle`. Packs that train
+        by turns may share one: nothing in it outlasts a replay."""
+        self.captures = 0
+        """How often buffers were made for the members that were left."""
+        self._pool = pool
+        self._buffers: _Buffers | None = None
+
+    def epoch(self, members: Members, rates: np.ndarray) -> Totals:
+        held = self._buffers
+        if held is None or len(members) * 2 <= held.members:
+            self._buffers = held = None  # its memory is free before more is taken
+            self._buffers = held = _Buffers(members, self._pool)
+            self.captures += 1
+        return held.epoch(members, rates)
+
+
+class _Buffers:
+    """The memory of a pack's members that does not move, and the graphs that work on it."""
+
+    def __init__(self, members: Members, pool: Pool) -> None:
+        self.members = len(members)
+        self._row = {trial.id: s for s, trial in enumerate(members.trials)}
+        self._network, self._trial = members.network, members.trials[0]
+        self._flat, self._adam = members.flat.clone(), members.adam.clone()
+        self._training, self._validation = copy(members.training), copy(members.validation)
+        device, trial = self._flat.device, self._trial
+        self._batches = trial.train_size // trial.batch
+        self._order = torch.arange(trial.train_size, device=device).repeat(self.members, 1)
+        self._corrections = self._flat.new_zeros(self._batches, 2, self.members, 1)
+        self._number = torch.zeros(1, dtype=torch.int64, device=device)
+        self._places = torch.arange(trial.batch, device=device).expand(self.members, -1)
+        self._train_sums: Sums = {}
+        self._validation_sums: Sums = {}
+        whole, rest = divmod(trial.val_size, trial.batch)
+        self._train = self._ready(self._update, self._train_sums, pool)
+        self._evaluations = [
+            (self._ready(body, self._validation_sums, pool), times)
+            for body, times in ((self._validate, whole), (self._validate_rest, int(rest > 0)))
+            if times
+        ]
+
+    def _ready(self, body: Body, sums: Sums, pool: Pool) -> Body:
+        """What repeats `body`. It is tried: a graph that does not what its operations do would
+        spoil results unseen. (Rates are zero yet: the parameters stay as they are.)"""
+        _zero(self._number, *sums.values())
+        again = captured(body, self._flat.device, pool)
+        first = {name: value.clone() for name, value in sums.items()}
+        _zero(self._number, *sums.values())
+        again()
+        for name in first.keys() & {"loss", "norm"}:
+            if not torch.allclose(sums[name], first[name], rtol=1e-3, equal_nan=True):
+                raise RuntimeError(
+                    f"a replayed CUDA graph gives another {name} than its operations; "
+                    "train with --cuda-graphs off"
+                )
+        return again
+
+    def epoch(self, members: Members, rates: np.ndarray) -> Totals:
+        rows = torch.tensor([self._row[trial.id] for trial in members.trials]).to(self._flat.device)
+        self._flat[rows] = members.flat
+        self._adam.first[rows], self._adam.second[rows] = members.adam.first, members.adam.second
+        self._order[rows] = members.training.order(members.trials, members.epochs)
+        self._corrections[:, :, rows] = members.adam.corrections(rates, self._batches)
+        _zero(self._number, *self._train_sums.values(), *self._validation_sums.values())
+        for _ in range(self._batches):
+            self._train()
+        _zero(self._number)
+        for evaluation, times in self._evaluations:
+            for _ in range(times):
+                evaluation()
+        totals = totals_of(
+            {name: value[rows] for name, value in self._train_sums.items()},
+            {name: value[rows] for name, value in self._validation_sums.items()},
+        )
+        steps = members.adam.steps + self._batches
+        members.flat = self._flat[rows]
+        members.adam = Adam(self._adam.first[rows], self._adam.second[rows], steps)
+        return totals
+
+    def _update(self) -> None:
+        """The batch whose number is in `_number`."""
+        columns = self._order.unflatten(1, (self._batches, -1)).index_select(1, self._number)
+        (correction,) = self._corrections.index_select(0, self._number)
+        x, targets = self._training.chosen(columns.squeeze(1))
+        network, trial = self._network, self._trial
+        sums = update_(network, trial, self._flat, self._adam, correction, x, targets)
+        _add(self._train_sums, sums)
+        self._number.add_(1)
+
+    def _validate(self) -> None:
+        """Likewise, of the validation data; all of these batches are whole."""
+        self._evaluate(self._places + self._number * self._trial.batch)
+        self._number.add_(1)
+
+    def _validate_rest(self) -> None:
+        """The sequences after the last whole batch."""
+        rest = self._trial.val_size % self._trial.batch
+        self._evaluate(self._places[:, :rest] + (self._trial.val_size - rest))
+
+    def _evaluate(self, columns: Tensor) -> None:
+        x, targets = self._validation.chosen(columns)
+        _add(self._validation_sums, evaluate(self._network, self._flat, x, targets))
+
+
+def _add(sums: Sums, values: dict[str, Float[Tensor, "S"]]) -> None:
+    """Adds in place; into memory of its own, that no other graph uses."""
+    for name, value in values.items():
+        if name not in sums:
+            sums[name] = torch.zeros_like(value)
+        sums[name].add_(value)
+
+
+def _zero(*tensors: Tensor) -> None:
+    for tensor in tensors:
+        tensor.zero_()
+
+
+def captured(body: Body, device: torch.device, pool: Pool) -> Body:
+    """Does the work of `body`, and returns what does it again: on CUDA the replay of its graph.
+
+    Libraries set themselves up in the first run, and tensors that `body` makes to keep are made
+    outside of the graph's memory; capturing needs both.
+    """
+    if device.type != "cuda":
+        body()
+        return body
+    with torch.cuda.device(device):
+        aside = torch.cuda.Stream()
+        aside.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(aside):
+            body()
+        torch.cuda.current_stream().wait_stream(aside)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, pool=pool):
+            body()
+    return graph.replay

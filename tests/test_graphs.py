@@ -1,0 +1,108 @@
+"""A replayed step equals the plain one: on a CPU to the last bit, on a GPU to rounding."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from small import results, trials
+
+from rnn_study.cells import CELLS
+from rnn_study.config import Pack
+from rnn_study.tasks import TASKS
+from rnn_study.training import Checkpoints
+from rnn_study.training.epochs import Eager, totals_of
+from rnn_study.training.graphs import Replay
+from rnn_study.training.members import Members
+from rnn_study.training.step import evaluate, update_
+
+
+def bits(found):
+    return {trial: result.bits for trial, result in found.items()}
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("cell", CELLS)
+def test_replayed_batches_train_as_plain_ones_do(tmp_path, cell, task):
+    pack = trials(3, cell=cell, task=task)
+    plain, replayed = Checkpoints(tmp_path / "plain"), Checkpoints(tmp_path / "replayed")
+    assert bits(results(pack, plain)) == bits(results(pack, replayed, runner=Replay))
+    for trial in pack:
+        one, other = plain.load(trial), replayed.load(trial)
+        assert one.steps == other.steps
+        for name, array in one.params.items():
+            assert array.tobytes() == other.params[name].tobytes()
+
+
+@pytest.mark.parametrize("changes", [{"val_size": 5}, {"val_size": 14}, {"train_size": 7}])
+def test_whatever_the_rest_of_the_validation_data(changes):
+    """Smaller than a batch, whole batches alone; and one batch of training data."""
+    pack = trials(2, **changes)
+    assert bits(results(pack)) == bits(results(pack, runner=Replay))
+
+
+def test_members_that_leave_are_captured_out_when_half_are_gone():
+    pack = trials(32, epochs=4, train_size=14, val_size=1)[10:]  # of which many solve it at once
+    pack = [replace(t, data_seed=t.seed, learning_rate=10 * t.learning_rate) for t in pack]
+    runner = Replay()
+    found = results(pack, runner=lambda: runner)
+    assert bits(found) == bits(results(pack))
+    lasted = [len(result.history["epoch"]) for result in found.values()]
+    assert len(set(lasted)) > 2  # they leave one after another
+    size, captures = 2 * len(pack), 0
+    for epoch in range(1, 5):
+        members = sum(last >= epoch for last in lasted)
+        if 2 * members <= size:
+            size, captures = members, captures + 1
+    assert runner.captures == captures == 2
+
+
+def test_members_that_resume_go_on_at_their_own_step(tmp_path):
+    pack = trials(3, epochs=4)
+    whole = results(pack, runner=Replay)
+    checkpoints = Checkpoints(tmp_path)
+    results([replace(pack[0])], checkpoints, runner=Replay, epochs=2)
+    rest = results(pack, checkpoints, runner=Replay)
+    assert len(rest[pack[0]].history["epoch"]) == 2
+    for trial in pack:
+        past = whole[trial].history["val_loss"]
+        now = rest[trial].history["val_loss"]
+        assert now.tobytes() == past[-len(now) :].tobytes()
+
+
+def test_a_graph_that_does_something_else_is_refused(monkeypatch):
+    def other(body, device, pool):
+        body()
+        return lambda: None  # which leaves the sums at zero
+
+    monkeypatch.setattr("rnn_study.training.graphs.captured", other)
+    with pytest.raises(RuntimeError, match="a replayed CUDA graph gives another"):
+        results(trials(2), runner=Replay)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_batch_reads_no_value_on_the_host(cell):
+    """Tensors on the `meta` device have none to read: it would raise."""
+    members = Members.start(Pack(tuple(trials(2, cell=cell))), torch.device("meta"))
+    network, trial, adam = members.network, members.trials[0], members.adam
+    (correction,) = adam.corrections(members.rates(), 1)
+    x, targets = members.training.chosen(torch.empty(2, 7, dtype=torch.int64, device="meta"))
+    sums = update_(network, trial, members.flat, adam, correction, x, targets)
+    sums |= {f"val_{k}": v for k, v in evaluate(network, members.flat, x, targets).items()}
+    assert {value.shape for value in sums.values()} == {(2,)}
+    with pytest.raises(NotImplementedError, match="meta tensor"):
+        totals_of(sums, sums)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("cell", CELLS)
+def test_graphs_on_a_gpu_train_as_plain_batches_do(cell):
+    pack = trials(5, cell=cell, hidden=32, epochs=3)
+    plain = results(pack, device="cuda", runner=Eager)
+    graphs = results(pack, device="cuda", runner=partial(Replay, torch.cuda.graph_pool_handle()))
+    for trial in pack:
+        for name, values in plain[trial].history.items():
+            np.testing.assert_allclose(graphs[trial].history[name], values, rtol=1e-3, atol=1e-5)

@@ -1,0 +1,128 @@
+"""A pack for which there is no memory halves itself and goes on; nothing is lost."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+
+import pytest
+import torch
+from small import results, trials
+
+from rnn_study.cells import CELLS, LSTM
+from rnn_study.training import Checkpoints
+from rnn_study.training.graphs import Replay
+from rnn_study.training.halving import is_out_of_memory
+
+
+class Greedy(LSTM):
+    """Raises what CUDA's allocator raises, as if three networks or more did not fit."""
+
+    fits = 2
+    scans = 0
+    error: type[Exception] = torch.OutOfMemoryError
+
+    def scan(self, weights, x, state):
+        self.scans += 1
+        if len(x) > self.fits:
+            raise self.error("CUDA out of memory. Tried to allocate 2.00 GiB\nmore lines")
+        return super().scan(weights, x, state)
+
+
+@pytest.fixture
+def greedy(monkeypatch):
+    cell = Greedy()
+    monkeypatch.setitem(CELLS, "lstm", cell)
+    return cell
+
+
+def bits(found):
+    return {trial: result.bits for trial, result in found.items()}
+
+
+@pytest.mark.parametrize("runner", [None, Replay])
+def test_a_pack_that_does_not_fit_trains_in_parts_to_the_same_results(greedy, caplog, runner):
+    pack = trials(7)
+    with caplog.at_level(logging.WARNING):
+        found = results(pack, runner=runner)
+    assert bits(found) == bits({t: r for t in pack for t, r in results([t]).items()})
+    assert [line.partition(" (")[0] for line in caplog.messages] == [
+        "out of memory with 7 networks together",
+        "out of memory with 4 networks together",
+        "out of memory with 3 networks together",
+    ]
+    assert caplog.messages[0].endswith("2.00 GiB); going on with 4 and 3 by turns")
+
+
+def test_memory_that_runs_out_within_an_epoch_takes_nothing_back(greedy, tmp_path):
+    """The second batch of the second epoch fails; the first has already been trained on."""
+    pack = trials(2)
+    expected = bits(results(pack))
+    batches = greedy.scans // pack[0].epochs
+    greedy.scans = 0
+
+    class Failing(Greedy):
+        def scan(self, weights, x, state):
+            if self.scans == batches + 1 and len(x) == 2:
+                self.scans += 1
+                raise torch.OutOfMemoryError("CUDA out of memory.")
+            return super().scan(weights, x, state)
+
+    CELLS["lstm"] = Failing()  # the fixture puts the real one back
+    checkpoints = Checkpoints(tmp_path)
+    found = results(pack, checkpoints)
+    assert bits(found) == expected
+    for trial in pack:
+        assert checkpoints.load(trial).epoch == trial.epochs
+        assert checkpoints.load(trial).finished
+
+
+def test_a_network_that_does_not_fit_alone_is_an_error(greedy):
+    greedy.fits = 0
+    with pytest.raises(torch.OutOfMemoryError, match="CUDA out of memory"):
+        results(trials(3))
+
+
+def test_another_error_halves_nothing(greedy):
+    greedy.error = ValueError
+    with pytest.raises(ValueError, match="CUDA"):
+        results(trials(3))
+    greedy.error = RuntimeError
+    greedy.fits = 0
+    with pytest.raises(RuntimeError):
+        results(trials(1))
+
+
+def test_out_of_memory_is_known_from_below_other_errors():
+    try:
+        try:
+            raise torch.OutOfMemoryError("no")
+        except RuntimeError:
+            raise RuntimeError("capture failed") from None
+    except RuntimeError as error:
+        assert is_out_of_memory(error)
+    assert not is_out_of_memory(RuntimeError("capture failed"))
+    assert is_out_of_memory(MemoryError())
+
+
+LIMITED = """
+import resource, sys, torch
+sys.path.insert(0, "tests")
+from small import results, trials
+torch.set_num_threads(1)
+pack = trials(8, length=300, hidden=64, batch=100, train_size=100, val_size=10, epochs=2)
+results(pack[:1], epochs=1)  # what torch needs for itself
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+limit = used + 300 * 2**20  # three networks of about 95 MB
+resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+found = results(pack)
+print(len(found), {len(result.history["epoch"]) for result in found.values()})
+"""
+
+
+def test_when_the_system_really_has_no_more_memory_a_pack_halves_itself():
+    process = subprocess.run([sys.executable, "-c", LIMITED], capture_output=True, text=True)
+    assert process.stdout.split(maxsplit=1) == ["8", "{2}\n"], process.stderr
+    assert "out of memory with 8 networks together" in process.stderr
+    assert "out of memory with 4 networks together" in process.stderr
