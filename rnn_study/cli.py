@@ -25,6 +25,7 @@ from rnn_study.progress import observer, say
 from rnn_study.tasks import TASKS
 
 if TYPE_CHECKING:
+    from rnn_study.report_tables import Shown
     from rnn_study.scheduling import Report
 
 __all__ = ["Preset", "main"]
@@ -81,18 +82,21 @@ def _run(request: Request, question: str, again: str) -> int:
 
 def _show(request: Request, outcome: Report, question: str, again: str) -> None:
     """Write the tables, figures and the page, and print what a user wants to read first."""
-    from rnn_study import aggregate, report, search_report, tracking
+    from rnn_study import aggregate, report, report_tables, search_report, tracking
 
     study, execution = request.study, request.execution
     folder = execution.results(study)
     written = report.write(outcome.runs, outcome.histories, folder)
     attractors = None
-    if study.dynamics_every:
-        attractors, more = _write_attractors(request, outcome)
-        written += more
+    more: dict[str, Shown] = {}
     if study.searches():
         written += search_report.write(study, outcome.search, folder)
-    _write_page(request, outcome, written, attractors, question, again)
+        more["learning_rates"] = search_report.table(study, outcome.search)
+    if study.dynamics_every:
+        attractors, files = _write_attractors(request, outcome)
+        written += files
+        more["attractors"] = report_tables.attractors(attractors)
+    _write_page(request, outcome, written, more, question, again)
     metric = aggregate.metric_of(outcome.runs)
     console = _console()
     console.print()
@@ -128,7 +132,7 @@ def _write_page(
     request: Request,
     outcome: Report,
     written: Sequence[Path],
-    attractors: pd.DataFrame | None,
+    more: Mapping[str, Shown],
     question: str,
     again: str,
 ) -> None:
@@ -137,7 +141,7 @@ def _write_page(
 
     study, uri = request.study, request.execution.resolved_tracking_uri
     made_with = tracking.read_environment(uri, study.name, outcome.runs["run_id"])
-    shown = page.Page(study, question, again, outcome.runs, attractors, written, made_with)
+    shown = page.Page(study, question, again, outcome.runs, more, written, made_with)
     path = shown.write(request.execution.results(study))
     tracking.describe(uri, study, shown.description(), path)
 

@@ -19,7 +19,7 @@ import jinja2
 import pandas as pd
 from PIL import Image
 
-from rnn_study import aggregate, attractor_report, report, report_tables
+from rnn_study import aggregate, attractor_report, report
 from rnn_study.again import options
 from rnn_study.arguments import explained
 from rnn_study.config import Study, Trial
@@ -46,6 +46,7 @@ _TITLES: Final = {
     "cell_comparison": "Cells compared",
     "seeds_needed": "Seeds needed",
     "variance_split": "Whose the variance is",
+    "learning_rates": "Learning rates found",
     "attractors": "Attractors",
 }
 _CAPTIONS: Final = {
@@ -84,8 +85,8 @@ class Page:
     command: str
     """What makes the study again."""
     runs: pd.DataFrame
-    attractors: pd.DataFrame | None
-    """`attractor_report.attractor_table`, if they were watched."""
+    more: Mapping[str, Shown]
+    """Tables by name beside those of the runs: of searches, of attractors."""
     files: Sequence[Path]
     """What the study's folder has; the page shows its PNG files."""
     environment: Mapping[str, str]
@@ -115,10 +116,7 @@ class Page:
     @cached_property
     def tables(self) -> dict[str, Shown]:
         """Every table by name, as text."""
-        found = report.shown(self.runs)
-        if self.attractors is not None:
-            found["attractors"] = report_tables.attractors(self.attractors)
-        return found
+        return report.shown(self.runs) | dict(self.more)
 
     def description(self) -> list[str]:
         """The page in short, as pieces of Markdown, the most important first."""

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
 from rich.console import Group
 from rich.text import Text
 
 from rnn_study import layout, report, search_figures
 from rnn_study.config import Study
+from rnn_study.report_tables import GAP, Shown
 from rnn_study.tally import count
 from rnn_study.tasks import TASKS, Metric
 
@@ -50,36 +52,67 @@ def plan(study: Study, searches: Sequence[Searching]) -> Group:
     return Group(Text(), title, layout.indented(table), Text(f"\n{note}", style="dim"))
 
 
-def found(study: Study, outcomes: Outcomes) -> Group:
-    """The rate that each search found, and what stopping early cost and saved."""
-    metric = TASKS[study.task].metric
-    titles = ("cell", "length", "rate", "value", "tried", "stopped", "epochs", "saved")
-    table = layout.table(*titles)
-    notes = []
-    proposals = outcomes.proposals
+def table(study: Study, outcomes: Outcomes) -> Shown:
+    """The rate that each search found, and what stopping early cost and saved: a row a condition.
+
+    - learning_rate, value: the winner and its objective; missing before the search is over.
+    - tried, asked_for: proposals that have their results, of how many.
+    - stopped: of these, given up early; epochs: trained for all of them; epochs_saved: at most.
+    """
+    rows: list[dict[str, Any]] = []
     for (cell, length), search in study.searches().items():
+        proposals = outcomes.proposals
         mine = proposals[(proposals["cell"] == cell) & (proposals["length"] == length)]
         best = mine[mine["winner"]]
-        rate, value = ("-", "-")
-        if len(best):
-            winner = float(best["learning_rate"].iloc[0])
-            rate, value = f"{winner:g}", _value(best["value"].iloc[0], search.objective, metric)
-            place = math.log(winner / search.low) / math.log(search.high / search.low)
-            if not EDGE <= place <= 1 - EDGE:
-                notes.append(f"  {cell}, length {length}: at the edge of the range; widen it.")
-        table.add_row(
-            cell,
-            str(length),
-            rate,
-            value,
-            f"{len(mine)}/{search.trials}",
-            str(int(mine["stopped_at"].notna().sum())),
-            f"{mine['epochs'].sum():,}",
-            f"{mine['epochs_saved'].sum():,}",
+        rows.append(
+            {
+                "cell": cell,
+                "length": length,
+                "learning_rate": float(best["learning_rate"].iloc[0]) if len(best) else math.nan,
+                "objective": search.objective,
+                "value": float(best["value"].iloc[0]) if len(best) else math.nan,
+                "tried": len(mine),
+                "asked_for": search.trials,
+                "stopped": int(mine["stopped_at"].notna().sum()),
+                "epochs": int(mine["epochs"].sum()),
+                "epochs_saved": int(mine["epochs_saved"].sum()),
+            }
         )
-    objectives = {search.objective for search in study.searches().values()}
-    words = " or ".join(search_figures.WORDS[each] for each in sorted(objectives))
-    given_up = proposals[proposals["stopped_at"].notna()]
+    metric = TASKS[study.task].metric
+    text = pd.DataFrame(
+        {
+            "cell": [row["cell"] for row in rows],
+            "length": [str(row["length"]) for row in rows],
+            "rate": [_or_gap(row["learning_rate"], "{:g}".format) for row in rows],
+            "value": [_or_gap(row["value"], _written(row["objective"], metric)) for row in rows],
+            "tried": [f"{row['tried']}/{row['asked_for']}" for row in rows],
+            "stopped": [str(row["stopped"]) for row in rows],
+            "epochs": [f"{row['epochs']:,}" for row in rows],
+            "saved": [f"{row['epochs_saved']:,}" for row in rows],
+        }
+    )
+    words = " or ".join(sorted({search_figures.WORDS[row["objective"]] for row in rows}))
+    note = (
+        f"Rate: what the search found; value: {words} over the search's own seeds. Stopped: rates "
+        "given up early; epochs: trained for all rates, and saved at most by stopping."
+    )
+    return Shown(pd.DataFrame(rows).set_index(["cell", "length"]), text, note)
+
+
+def found(study: Study, outcomes: Outcomes) -> Group:
+    """`table`, for a terminal, with a word on rates at the edge of their range."""
+    rates, shown, _ = table(study, outcomes)
+    drawn = layout.table(*shown.columns)
+    for row in shown.to_numpy(object):
+        drawn.add_row(*row)
+    notes = []
+    found_rates = rates["learning_rate"].tolist()
+    for ((cell, length), search), rate in zip(study.searches().items(), found_rates, strict=True):
+        place = math.log(rate / search.low) / math.log(search.high / search.low)
+        if place < EDGE or place > 1 - EDGE:  # neither, where there is none yet
+            notes.append(f"  {cell}, length {length}: at the edge of the range; widen it.")
+    words = " or ".join(sorted({search_figures.WORDS[each] for each in rates["objective"]}))
+    given_up = outcomes.proposals[outcomes.proposals["stopped_at"].notna()]
     notes += [
         f"  value: {words} over the search's own seeds.",
         f"  stopped: rates given up early, after {given_up['epochs'].sum():,} epochs in all;"
@@ -87,15 +120,17 @@ def found(study: Study, outcomes: Outcomes) -> Group:
     ]
     return Group(
         layout.title("Learning rates found"),
-        layout.indented(table),
+        layout.indented(drawn),
         Text("\n" + "\n".join(notes), style="dim"),
     )
 
 
 def write(study: Study, outcomes: Outcomes, folder: Path) -> list[Path]:
-    """search.csv, one row a proposal, search_seeds.csv, one row a proposal and seed, and the figure
-    search.png and search.pdf; returns their paths."""
-    paths = [report.write_text(folder / name, text) for name, text in outcomes.texts().items()]
+    """Writes into `folder`, and returns the paths of: `table` as learning_rates.csv, .md and .tex;
+    search.csv, one row a proposal; search_seeds.csv, one row a proposal and seed; and the figure
+    search.png and search.pdf."""
+    paths = report.write_table(folder / "learning_rates", table(study, outcomes))
+    paths += [report.write_text(folder / name, text) for name, text in outcomes.texts().items()]
     if outcomes.proposals.empty:
         return paths
     metric = TASKS[study.task].metric
@@ -104,5 +139,10 @@ def write(study: Study, outcomes: Outcomes, folder: Path) -> list[Path]:
         return paths + report.write_figure(folder / "search", figure)
 
 
-def _value(value: Any, objective: str, metric: Metric) -> str:
-    return f"{value:.2f}" if objective == "solved" else metric.text(float(value))
+def _or_gap(value: float, write: Callable[[float], str]) -> str:
+    return write(value) if math.isfinite(value) else GAP
+
+
+def _written(objective: str, metric: Metric) -> Callable[[float], str]:
+    """How a value of the objective is written."""
+    return "{:.2f}".format if objective == "solved" else metric.text

@@ -17,13 +17,14 @@ from web import Web
 from rnn_study import page, report
 from rnn_study.again import command
 from rnn_study.page import Page
+from rnn_study.report_tables import Shown
 
 ENVIRONMENT = {"python": "3.11.7", "torch": "2.13.0", "git_commit": "0123abc", "host": "secret"}
 
 
-def page_of(runs: pd.DataFrame, folder: Path, study, question: str = "Who?") -> Path:
+def page_of(runs: pd.DataFrame, folder: Path, study, question="Who?", more=None) -> Path:
     files = report.write(runs, histories_of(runs) if len(runs) else {}, folder)
-    made = Page(study, question, "python mine.py --seeds 7", runs, None, files, ENVIRONMENT)
+    made = Page(study, question, "python mine.py --seeds 7", runs, more or {}, files, ENVIRONMENT)
     return made.write(folder)
 
 
@@ -71,6 +72,14 @@ def test_the_setting_has_every_field_and_version_but_not_the_host(shown, script)
     assert {"": "torch", "version": "2.13.0"} in web.table("version")
     assert "0123abc" in web.text and "secret" not in web.text
     assert web.preformatted == "python mine.py --seeds 7"
+
+
+def test_tables_of_searches_and_attractors_follow(script, tmp_path):
+    table = pd.DataFrame({"rate": ["0.01", "n/a"], "tried": ["4/4", "0/4"]})
+    shown = {"learning_rates": Shown(table, table, "What a search found.")}
+    web = Web(page_of(grid(), tmp_path, script.PAPER, more=shown).read_text())
+    assert web.table("rate", "tried") == table.to_dict("records")
+    assert "Learning rates found" in web.text and "What a search found." in web.text
 
 
 def test_what_failed_and_what_diverged_is_listed(shown):

@@ -6,6 +6,7 @@ import io
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 from pretended import Clock
@@ -151,8 +152,24 @@ class TestTables:
     def test_a_search_that_has_not_begun_writes_empty_tables(self, tmp_path):
         nothing = outcomes.of([])
         paths = search_report.write(STUDY, nothing, tmp_path)
-        assert [path.name for path in paths] == ["search.csv", "search_seeds.csv"]
-        assert "-" in text(search_report.found(STUDY, nothing))
+        tables = [f"learning_rates.{kind}" for kind in ("csv", "md", "tex")]
+        assert [path.name for path in paths] == [*tables, "search.csv", "search_seeds.csv"]
+        assert text(search_report.found(STUDY, nothing)).count("n/a") == 2 * 2
+
+    def test_the_files_say_what_the_terminal_says(self, found, tmp_path):
+        paths = {path.name: path for path in search_report.write(STUDY, found, tmp_path)}
+        rates = pd.read_csv(paths["learning_rates.csv"])
+        assert rates[["cell", "length"]].to_numpy().tolist() == [["lstm", 50], ["lstm", 53]]
+        winners = found.proposals[found.proposals["winner"]]
+        assert rates["learning_rate"].tolist() == winners["learning_rate"].tolist()
+        assert rates["value"].tolist() == winners["value"].tolist()
+        assert rates["epochs"].sum() == found.proposals["epochs"].sum()
+        assert rates["epochs_saved"].sum() == found.proposals["epochs_saved"].sum()
+        lines = paths["learning_rates.md"].read_text().splitlines()
+        for line, row in zip(lines[2:4], rates.itertuples(), strict=True):
+            cells = [cell.strip() for cell in line.split("|")][1:-1]
+            expected = ["lstm", f"{row.length}", f"{row.learning_rate:g}", f"{row.value:.3f}"]
+            assert cells[:5] == [*expected, "11/11"]
 
 
 class TestFigure:
