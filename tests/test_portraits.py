@@ -9,11 +9,19 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from latex import assert_compiles, assert_is_latex, needs_latex
 from matplotlib.figure import Figure
 from small import TRIAL
 from test_diagrams import assert_all_is_inside
 
-from rnn_study import attractor_report, chaotic_lstm, portrait_figures, portraits
+from rnn_study import (
+    attractor_report,
+    chaotic_lstm,
+    portrait_figures,
+    portraits,
+    report,
+    report_tables,
+)
 from rnn_study.config import Pack
 from rnn_study.dynamics import Kind, Portrait
 from rnn_study.tasks import TASKS
@@ -149,6 +157,13 @@ class TestTable:
         assert row["single_low"] == pytest.approx(0.0084, abs=5e-5)
         assert row["single_high"] == pytest.approx(0.9057, abs=5e-5)
         assert (row["final"], row["final_count"]) == ("fixed point", 1)
+
+    @needs_latex
+    def test_latex_compiles(self, frames, tmp_path: Path) -> None:
+        shown = report_tables.attractors(attractor_report.attractor_table(*frames))
+        _, _, tex = report.write_table(tmp_path / "attractors", shown)
+        assert_is_latex(tex.read_text())
+        assert_compiles([tex.read_text()], tmp_path)
 
     def test_several_attractors_are_not_one_fixed_point(self, frames) -> None:
         runs, histories, bifurcations = frames

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import re
-import shutil
-import subprocess
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from example_runs import LIMIT, grid, histories_of, run
+from latex import assert_compiles, assert_is_latex, needs_latex
 from matplotlib.figure import Figure
 
 from rnn_study import aggregate, report
@@ -87,23 +85,6 @@ def test_markdown_is_a_table_with_a_note(study: dict[str, bytes]) -> None:
         assert lines[-1].endswith(".")
 
 
-def assert_is_latex(text: str) -> None:
-    """Balanced, with as many cells in each row as columns are declared, and nothing unescaped."""
-    lines = [line for line in text.splitlines() if not line.startswith("%")]
-    (sides,) = re.findall(r"\\begin\{tabular\}\{([lr]+)\}", text)
-    assert lines[0] == rf"\begin{{tabular}}{{{sides}}}"
-    assert lines[-1] == r"\end{tabular}"
-    for rule in ("toprule", "midrule", "bottomrule"):
-        assert lines.count(rf"\{rule}") == 1
-    for line in lines:
-        assert line.count("{") == line.count("}")
-        assert not re.search(r"(?<!\\)[_%#]", line)
-        assert not re.search(r"[<>]", line.replace("$>$", ""))
-        if line.endswith(r"\\"):
-            wide = sum(int(n) - 1 for n in re.findall(r"\\multicolumn\{(\d+)\}", line))
-            assert line.count("&") + 1 + wide == len(sides)
-
-
 def test_latex_is_sound(study: dict[str, bytes], tmp_path: Path) -> None:
     odd = pd.concat([grid(), pd.DataFrame([run(hidden=7, status="RUNNING")])])
     more = written(odd, tmp_path / "odd")
@@ -116,16 +97,12 @@ def test_latex_is_sound(study: dict[str, bytes], tmp_path: Path) -> None:
     assert r"\cmidrule(lr){3-5}" in more["length_table.tex"].decode()
 
 
-@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="needs LaTeX")
+@needs_latex
 def test_latex_compiles(study: dict[str, bytes], tmp_path: Path) -> None:
-    study = study | written(crossed(), tmp_path / "crossed")
-    body = "".join(text.decode() for name, text in study.items() if name.endswith(".tex"))
-    text = (
-        rf"\documentclass{{article}}\usepackage{{booktabs}}\begin{{document}}{body}\end{{document}}"
-    )
-    (tmp_path / "tables.tex").write_text(text)
-    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "tables.tex"]
-    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    files = study | written(crossed(), tmp_path / "crossed")
+    tables = [text.decode() for name, text in files.items() if name.endswith(".tex")]
+    assert len(tables) == len(NAMES) + 1
+    assert_compiles(tables, tmp_path)
 
 
 def crossed() -> pd.DataFrame:

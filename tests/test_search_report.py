@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from latex import assert_compiles, assert_is_latex, needs_latex
 from matplotlib.figure import Figure
 from pretended import Clock
 from rich.console import Console
@@ -170,6 +171,14 @@ class TestTables:
             cells = [cell.strip() for cell in line.split("|")][1:-1]
             expected = ["lstm", f"{row.length}", f"{row.learning_rate:g}", f"{row.value:.3f}"]
             assert cells[:5] == [*expected, "11/11"]
+        assert_is_latex(paths["learning_rates.tex"].read_text())
+
+    @needs_latex
+    def test_latex_compiles(self, found, tmp_path):
+        for outcome in (found, outcomes.of([])):
+            paths = search_report.write(STUDY, outcome, tmp_path)
+            tables = [path.read_text() for path in paths if path.suffix == ".tex"]
+            assert_compiles(tables, tmp_path)
 
 
 class TestFigure:
