@@ -14,11 +14,28 @@ import torch
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    share_out(items)
     if not torch.cuda.is_available():
         skip = pytest.mark.skip(reason="needs a CUDA device")
         for item in items:
             if item.get_closest_marker("gpu"):  # not keywords: they hold the folder's name too
                 item.add_marker(skip)
+
+
+def share_out(items: list[pytest.Item]) -> None:
+    """Of two processes, one takes the files that start Ray, and these first; the other the rest.
+
+    Two Rays at once would fight for the cores. Any other file stays whole: its fixtures are made
+    once.
+    """
+    items.sort(key=lambda item: not _starts_ray(item))
+    for item in items:
+        group = "ray" if _starts_ray(item) else item.path.stem
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
+def _starts_ray(item: pytest.Item) -> bool:
+    return hasattr(getattr(item, "module", None), "Storage")
 
 
 @pytest.fixture(autouse=True)
