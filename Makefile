@@ -18,7 +18,7 @@ notebooks: install ## Run the notebooks on the studies in ~/rnn-studies, into do
 	  sed '/<style scoped>/,/<\/style>/d' $$page > $$page.new && mv $$page.new $$page; done
 
 test: install ## Run the test suite
-	$(BIN)/python -m pytest -m "not slow" --numprocesses 2 --dist loadgroup --no-loadscope-reorder
+	$(BIN)/python -m pytest -m "not slow" --numprocesses 2 --dist loadscope --no-loadscope-reorder
 
 test-slow: install ## Run the tests that take minutes each
 	$(BIN)/python -m pytest -m slow

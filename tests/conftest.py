@@ -9,12 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import jaxtyping
+import matplotlib
 import pytest
 import torch
 
+matplotlib.get_cachedir()  # the user's own, remembered before a test changes HOME
+STUDIES = "tests/studies/"
+"""Whole studies as users run them, each with a Ray of its own."""
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    share_out(items)
+    items.sort(key=lambda item: not item.nodeid.startswith(STUDIES))  # the longest first
     if not torch.cuda.is_available():
         skip = pytest.mark.skip(reason="needs a CUDA device")
         for item in items:
@@ -22,20 +27,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(skip)
 
 
-def share_out(items: list[pytest.Item]) -> None:
-    """Of two processes, one takes the files that start Ray, and these first; the other the rest.
+@pytest.hookimpl(optionalhook=True)  # pytest-xdist is not on every machine that only trains
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Shares tests out to processes: all that start Ray to one of them, the others file by file.
 
-    Two Rays at once would fight for the cores. Any other file stays whole: its fixtures are made
-    once.
+    Two Rays at once would fight for the cores; a whole file makes its fixtures once.
     """
-    items.sort(key=lambda item: not _starts_ray(item))
-    for item in items:
-        group = "ray" if _starts_ray(item) else item.path.stem
-        item.add_marker(pytest.mark.xdist_group(group))
+    from xdist.scheduler import LoadScopeScheduling
 
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return STUDIES if nodeid.startswith(STUDIES) else nodeid.partition("::")[0]
 
-def _starts_ray(item: pytest.Item) -> bool:
-    return hasattr(getattr(item, "module", None), "Storage")
+    return ByFile(config, log)
 
 
 @pytest.fixture(autouse=True)

@@ -1,6 +1,6 @@
 """The command line: what it accepts, what it refuses and how, what `--help` teaches.
 
-Whole studies are in `test_study.py`.
+Whole studies are in `studies/`.
 """
 
 from __future__ import annotations
