@@ -55,11 +55,15 @@ def main(presets: Mapping[str, Preset], question: str, argv: Sequence[str] | Non
 
 
 def _plan(request: Request) -> int:
-    from rnn_study import scheduling, search_report
+    from rnn_study import scheduling
 
     study, execution = request.study, request.execution
     plan = scheduling.plan(study, execution)
-    searches = search_report.plan(study, plan.searches) if plan.searches else None
+    searches = None
+    if plan.searches:
+        from rnn_study import search_report  # with matplotlib, which makes a folder in the home
+
+        searches = search_report.plan(study, plan.searches)
     facts = (plan.packs, plan.finished, plan.resources, plan.seconds, searches)
     _console().print(terminal.plan(study, execution, *facts))
     return OK

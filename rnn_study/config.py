@@ -22,9 +22,9 @@ from rnn_study.errors import (
 )
 from rnn_study.search import Search
 from rnn_study.tasks import TASKS
-from rnn_study.trials import Pack, Training, Trial, by_cell, digest, pack_shape, packs
+from rnn_study.trials import Pack, Size, Training, Trial, by_cell, digest, pack_shape, packs
 
-__all__ = ["Condition", "Pack", "Study", "Training", "Trial", "pack_shape", "packs"]
+__all__ = ["Condition", "Pack", "Size", "Study", "Training", "Trial", "pack_shape", "packs"]
 
 Condition = tuple[str, int]
 """Cell and length: what a searched learning rate belongs to."""

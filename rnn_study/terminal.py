@@ -21,6 +21,7 @@ from rnn_study.config import Pack, Study, Trial
 from rnn_study.execution import Execution
 from rnn_study.tally import about, count, duration, seed_range, seeds
 from rnn_study.tasks import Metric
+from rnn_study.training import bytes_per_member
 
 CELLS_ABREAST = 3
 """As many as fit 80 columns."""
@@ -40,13 +41,13 @@ def plan(
     `searches`: what would be searched first; the packs of its first rounds are among `packs`.
     """
     members: dict[str, list[Trial]] = defaultdict(list)
-    in_packs: dict[str, int] = defaultdict(int)
+    sizes: dict[str, list[int]] = defaultdict(list)
     for pack in packs:
         for trial in pack.trials:
             members[trial.condition].append(trial)
         for condition in {trial.condition for trial in pack.trials}:
-            in_packs[condition] += 1
-    table = layout.table("cell", "length", "rate", "seeds", "trials", "packs", "share of work")
+            sizes[condition].append(len(pack.trials))
+    table = layout.table("cell", "length", "rate", "seeds", "packs", "MB each", "work")
     cost = sum(pack.cost for pack in packs)
     for condition in dict.fromkeys(trial.condition for trial in study.trials()):
         if trials := members[condition]:
@@ -55,8 +56,8 @@ def plan(
                 str(trials[0].length),
                 f"{trials[0].learning_rate:g}",
                 seed_range(trials),
-                str(len(trials)),
-                str(in_packs[condition]),
+                f"{len(sizes[condition])} x {max(sizes[condition])}",
+                f"{bytes_per_member(trials[0]) / 1e6:.3g}",
                 _percent(sum(trial.cost for trial in trials) / cost),
             )
     waiting = sum(len(pack.trials) for pack in packs)

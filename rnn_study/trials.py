@@ -52,6 +52,9 @@ class Training:
     """Largest norm of a network's gradient; a larger gradient is scaled down to it."""
     batch_loss: Literal["mean", "sum"] = "mean"
     """A batch's loss is the mean over its sequences, or their sum as in the authors' code."""
+    tf32: bool = False
+    """Multiply matrices in TF32, with 10 bits of mantissa instead of 23: faster on a GPU that has
+    it, and other results. It needs --device cuda."""
     dynamics_every: int = 0
     """Epochs between two looks at a network's attractors; it also has one at its end. 0: none."""
 
@@ -62,6 +65,7 @@ class Training:
         self._set("decay", require_positive("decay", self.decay))
         self._set("clip", require_positive("clip", self.clip))
         require_member("batch_loss", self.batch_loss, ("mean", "sum"))
+        require(isinstance(self.tf32, bool), "tf32", self.tf32, "use True or False")
         every = require_whole("dynamics_every", self.dynamics_every, 0)
         self._set("dynamics_every", every)
         require(
@@ -171,15 +175,23 @@ def pack_shape(trial: Trial) -> Trial:
     return replace(trial, seed=0, data_seed=0, learning_rate=1.0)
 
 
-def packs(trials: Iterable[Trial], size: int) -> list[Pack]:
+Size = Callable[[Trial, int], int]
+"""The most trials in a pack: of a trial of the shape, and how many of that shape there are."""
+
+
+def most_in_pack(size: int | Size, trial: Trial, due: int) -> int:
+    """What `size` comes to where `due` trials of the shape of `trial` are to be packed."""
+    return require_whole("pack_size", size if isinstance(size, int) else size(trial, due), 1)
+
+
+def packs(trials: Iterable[Trial], size: int | Size) -> list[Pack]:
     """Trials of equal shape in packs of at most `size`, evenly filled, the costliest pack first."""
-    require_whole("pack_size", size, 1)
     by_shape: dict[Trial, list[Trial]] = {}
     for trial in trials:
         by_shape.setdefault(pack_shape(trial), []).append(trial)
     made = []
     for members in by_shape.values():
-        count = math.ceil(len(members) / size)
+        count = math.ceil(len(members) / most_in_pack(size, members[0], len(members)))
         bounds = [round(i * len(members) / count) for i in range(count + 1)]
         made += [Pack(tuple(members[a:b])) for a, b in pairwise(bounds)]
     return sorted(made, key=lambda pack: -pack.cost)
@@ -198,7 +210,7 @@ def _epochs(name: str, values: Any) -> tuple[int, ...]:
     return tuple(require_whole(name, each, 1) for each in require_values(name, values, least=0))
 
 
-_ABSENT = {"dynamics_every": 0, "data_seeds": 1}
+_ABSENT = {"dynamics_every": 0, "data_seeds": 1, "tf32": False}
 """Fields that came after the first ids were given, and the value that leaves those as they were."""
 
 

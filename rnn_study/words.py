@@ -58,7 +58,9 @@ def _read_and_label(name: str, hint: Any) -> tuple[Read, str]:
     label = name.rpartition("_")[2].upper()  # --tracking-uri URI
     if hint is int:
         return _one(int, "use a whole number"), "N"
-    if hint is float:
+    if hint == int | Literal["auto"]:
+        return _one(_whole_or_auto, "use a whole number or auto"), "N"
+    if hint in (float, float | None):
         return _one(float, "use a number"), "X"
     if hint is Path:
         return _one(Path), "DIR"
@@ -93,6 +95,10 @@ def _one(kind: Callable[[str], Any], allowed: str = "") -> Read:
             return Unreadable(words, allowed)
 
     return read
+
+
+def _whole_or_auto(word: str) -> int | str:
+    return word if word == "auto" else int(word)
 
 
 def _several(kind: Callable[[str], Any], allowed: str) -> Read:

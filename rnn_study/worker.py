@@ -17,7 +17,7 @@ import numpy as np
 from rnn_study.config import Pack
 from rnn_study.search import Rule
 from rnn_study.tasks import TASKS
-from rnn_study.training import Checkpoints, Epoch, History, train
+from rnn_study.training import Checkpoints, Eager, Epoch, History, train
 
 REPORT_SECONDS = 2.0
 """Least time between two messages of a pack: Tune takes some hundred results a second in all."""
@@ -62,7 +62,8 @@ def train_pack(config: dict[str, Any]) -> Iterator[dict[str, Message]]:
         left = tuple(trial for trial in pack.trials if trial.id not in hopeless)
     if left:
         device, seconds = config["device"], config["checkpoint_seconds"]
-        for epoch in train(Pack(left), device, checkpoints, seconds, judge):
+        runner = Eager if config["cuda_graphs"] == "off" else None
+        for epoch in train(Pack(left), device, checkpoints, seconds, judge, runner):
             message.add(epoch)
             if time.monotonic() - sent >= REPORT_SECONDS:
                 yield {"message": message}

@@ -52,6 +52,7 @@ CHANGED = {
     "decay": 0.2,
     "clip": 0.5,
     "batch_loss": "sum",
+    "tf32": True,
     "dynamics_every": 10,
 }
 """Another value for every field of a trial."""

@@ -98,6 +98,7 @@ class TestFlags:
             "decay": "0.5",
             "clip": "2",
             "batch_loss": "sum",
+            "tf32": "",
             "dynamics_every": "3",
             "name": "mine",
             "task": "sine",
@@ -108,10 +109,12 @@ class TestFlags:
             "data_seed": "9",
             "tie_seeds": "",
             "data_seeds": "4",
-            "pack_size": "3",
+            "pack_size": "auto",
+            "memory_per_pack": "2.5",
             "device": "cpu",
             "cpus_per_pack": "2",
             "gpus_per_pack": "0.5",
+            "cuda_graphs": "off",
             "retries": "0",
             "checkpoint_seconds": "7.5",
             "storage": str(tmp_path),
@@ -184,7 +187,7 @@ class TestDryRun:
         assert printed.err == ""
         lines = printed.out.splitlines()
         assert lines[0] == "symbol-length-laptop: 27 trials, 0 finished, 27 to train in 9 packs"
-        assert "  lstm            100   0.01  0-2         3      1            21%" in printed.out
+        assert "  lstm            100   0.01  0-2    1 x 3     25.3   21%  " in printed.out
         assert any(line.startswith("  resources  ") and " at once" in line for line in lines)
         assert any(line.startswith("  time       about ") for line in lines)
         assert f"sqlite:///{home}/storage/mlflow.db" in printed.out.replace("\n", "").replace(

@@ -164,6 +164,7 @@ REFUSED = [
     *(("clip", value, "finite number above 0") for value in NO_RATE),
     *(("decay", value, "finite number above 0") for value in NO_RATE),
     ("batch_loss", "max", "mean, sum"),
+    ("tf32", 1, "True or False"),
     ("batch", 999, "divisor of train_size = 1000"),
 ]
 

@@ -14,6 +14,7 @@ from small import TRIAL, normal, results, trials
 
 from rnn_study.cells import CELLS
 from rnn_study.config import Pack
+from rnn_study.errors import InvalidInput
 from rnn_study.tasks import TASKS
 from rnn_study.training import Checkpoints, Network, summary, train
 from rnn_study.training.adam import Adam, clip_
@@ -227,3 +228,19 @@ def test_summary_of_a_diverged_trial_has_the_last_accuracy_that_there_was():
     at_once = summary(history([np.nan]), "diverged", ACCURACY)
     assert not {"val_accuracy", "best_val_accuracy", "epochs_to_solve"} & set(at_once)
     assert all(np.isfinite(list(at_once.values())))
+
+
+def test_tf32_is_refused_where_there_is_none():
+    with pytest.raises(InvalidInput, match="tf32: True is not allowed; it needs a GPU"):
+        next(train(Pack((replace(TRIAL, tf32=True),)), "cpu"))
+
+
+@pytest.mark.gpu
+def test_tf32_is_for_the_trials_that_ask_for_it():
+    def losses(tf32):
+        pack = trials(2, tf32=tf32, hidden=64, batch=32, train_size=64, epochs=2)
+        return np.array([r.history["train_loss"] for r in results(pack, device="cuda").values()])
+
+    exact, rounded, again = losses(False), losses(True), losses(False)
+    np.testing.assert_allclose(again, exact, rtol=1e-6)
+    assert np.abs(rounded / exact - 1).max() > 1e-6

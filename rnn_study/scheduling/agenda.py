@@ -11,10 +11,11 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rnn_study.config import Condition, Pack, Study, Trial, packs
+from rnn_study.config import Condition, Pack, Size, Study, Trial, packs
 from rnn_study.scheduling.proposals import Lookup, Proposals
 from rnn_study.search import History
 from rnn_study.tracking import CONFIRMATION, GRID, SEARCH
+from rnn_study.trials import most_in_pack
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Agenda:
     """The packs of a study that are due, one after the other."""
 
     def __init__(
-        self, study: Study, pack_size: int, finished: Collection[str], lookup: Lookup
+        self, study: Study, pack_size: int | Size, finished: Collection[str], lookup: Lookup
     ) -> None:
         """Goes through all that is known already. `finished`: ids of trials that have finished."""
         self.searches = {each: Proposals(study, each) for each in study.searches()}
@@ -158,8 +159,11 @@ class Agenda:
         rule = search.rule.to_json() if search.rule.thresholds else ""
         groups = {p.rate: p.trials for p in search.round if not self._decided(search, p.trials)}
         self._of_search |= {t.id: search.condition for group in groups.values() for t in group}
-        each = max(1, self._size // len(search.search.each_seed))
         members = list(groups.values())
+        if not members:
+            return []
+        seeds = len(search.search.each_seed)
+        each = max(1, most_in_pack(self._size, members[0][0], seeds * len(members)) // seeds)
         return [
             Job(Pack(tuple(t for group in members[i : i + each] for t in group)), SEARCH, rule)
             for i in range(0, len(members), each)

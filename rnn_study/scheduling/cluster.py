@@ -14,7 +14,8 @@ import ray
 import torch
 
 import rnn_study
-from rnn_study.errors import InvalidInput
+from rnn_study.config import Study
+from rnn_study.errors import InvalidInput, require
 from rnn_study.execution import Execution
 
 _NO_CLUSTER = "no Ray answers there; use the HOST:PORT of a running head, or 'local'"
@@ -93,6 +94,12 @@ def _require_answer(joined: str) -> None:
         socket.create_connection((host, int(port)), timeout=5).close()
     except (OSError, OverflowError) as error:
         raise InvalidInput("ray_address", joined, _NO_CLUSTER) from error
+
+
+def require_device(study: Study, resources: Resources) -> None:
+    """InvalidInput where the study's trials need another device than they would train on."""
+    missing = study.tf32 and resources.device != "cuda"
+    require(not missing, "tf32", True, f"it needs a GPU, and packs train on {resources.device}")
 
 
 def local_resources(execution: Execution) -> Resources:

@@ -11,7 +11,8 @@ import torch
 from rnn_study.config import Condition, Pack, Study, Trial
 from rnn_study.execution import Execution
 from rnn_study.scheduling.agenda import Agenda
-from rnn_study.scheduling.cluster import address, connection, local_resources
+from rnn_study.scheduling.cluster import address, connection, local_resources, require_device
+from rnn_study.scheduling.sizes import pack_sizes
 from rnn_study.search import Search
 from rnn_study.tracking import Results, finished_trials
 
@@ -56,7 +57,9 @@ def plan(study: Study, execution: Execution) -> Plan:
             pass
     uri = execution.resolved_tracking_uri
     lookup = Results(uri, study.name)
-    agenda = Agenda(study, execution.pack_size, finished_trials(uri, study), lookup)
+    require_device(study, resources)
+    sizes = pack_sizes(execution, resources)
+    agenda = Agenda(study, sizes, finished_trials(uri, study), lookup)
     waiting = agenda.ready
     seconds = None
     if resources.device == "cpu":

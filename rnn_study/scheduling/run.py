@@ -21,10 +21,17 @@ from rnn_study.progress import Observer
 from rnn_study.scheduling import outcomes, proposals
 from rnn_study.scheduling.agenda import Agenda
 from rnn_study.scheduling.callback import Listener, stop_without_mlflow
-from rnn_study.scheduling.cluster import Resources, address, connection, local_resources
+from rnn_study.scheduling.cluster import (
+    Resources,
+    address,
+    connection,
+    local_resources,
+    require_device,
+)
 from rnn_study.scheduling.feed import Feed
 from rnn_study.scheduling.interruption import Signals
 from rnn_study.scheduling.lock import study_lock
+from rnn_study.scheduling.sizes import pack_sizes
 from rnn_study.tracking import SEARCH, Results, Tracker, read_histories, read_runs
 from rnn_study.training import Checkpoints
 from rnn_study.worker import train_pack
@@ -80,11 +87,13 @@ def run(study: Study, execution: Execution, observer: Observer) -> Report:
         resources = (
             stack.enter_context(connection(execution)) if joins else local_resources(execution)
         )
+        require_device(study, resources)
+        sizes = pack_sizes(execution, resources)
         tracker = Tracker(uri, study, execution.storage / "artifacts")
         folder = prepare_storage(execution, study)
         stack.enter_context(study_lock(folder, study.name))
         finished = tracker.finished()
-        agenda = Agenda(study, execution.pack_size, finished, Results(uri, study.name))
+        agenda = Agenda(study, sizes, finished, Results(uri, study.name))
         unclaimed = tracker.finished(SEARCH) & {trial.id for trial in study.trials()}
         lacking = agenda.searches and not (folder / OPTUNA).exists()
         if not agenda.over or lacking or unclaimed:
@@ -173,6 +182,7 @@ def _fit(
             "device": resources.device,
             "checkpoints": str(execution.checkpoints),
             "checkpoint_seconds": execution.checkpoint_seconds,
+            "cuda_graphs": execution.cuda_graphs,
         },
         tune_config=tune.TuneConfig(search_alg=Feed(agenda), num_samples=-1, reuse_actors=True),
         run_config=tune.RunConfig(

@@ -13,6 +13,7 @@ import torch
 
 from rnn_study.config import Pack, Trial
 from rnn_study.dynamics import Portrait
+from rnn_study.errors import require
 from rnn_study.training import album
 from rnn_study.training.checkpoint import Checkpoints
 from rnn_study.training.epochs import Eager, Runner
@@ -69,12 +70,15 @@ def train(
     turns: an `Epoch` is then of one part of the members. Only a single network that does not fit
     raises torch's error.
 
-    On a CPU it sets this process to one thread and to flushing subnormal numbers to zero.
+    On a GPU it sets this process to multiply in TF32 or not, as the trials say; InvalidInput where
+    they ask for it on another device. On a CPU it sets this process to one thread and to flushing
+    subnormal numbers to zero.
     """
     device = torch.device(device)
     if device.type == "cpu":
         torch.set_num_threads(1)  # a sum that threads share depends on how many they are
         torch.set_flush_denormal(True)  # vanishing gradients are subnormal, and those are slow
+    set_precision(device, pack.trials[0].tf32)
     members = Members.start(pack, device, checkpoints)
     if members is None:
         return
@@ -103,6 +107,14 @@ def train(
         yield Epoch(members.trials, members.epochs, metrics, status, portraits)
         if not leaving.all():
             turns.back(members.keep(~leaving) if leaving.any() else members, trainer)
+
+
+def set_precision(device: torch.device, tf32: bool) -> None:
+    """Of the products of matrices on a GPU, in this process."""
+    if device.type == "cuda":
+        torch.set_float32_matmul_precision("high" if tf32 else "highest")
+    else:
+        require(not tf32, "tf32", tf32, f"it needs a GPU, and the pack trains on {device.type}")
 
 
 def usual_runner(device: torch.device) -> Callable[[], Runner]:

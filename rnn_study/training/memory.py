@@ -83,10 +83,10 @@ def _step(shape: Trial, network: Network) -> int:
     adam = Adam.zeros(flat)
     every = (batch, steps) if task.every_step else (batch,)
     targets = torch.empty(1, *every, dtype=torch.from_numpy(drawn.targets).dtype, device="meta")
+    first = task.encode(torch.from_numpy(drawn.inputs[:, :1]))  # (1, 1, I)
     with _Alive() as alive:
-        inputs = torch.from_numpy(drawn.inputs[:, :1])  # (1, 1) or (1, 1, I)
-        tokens = inputs.new_empty(1, steps, batch, *inputs.shape[2:], device="meta")
-        update_(network, shape, flat, adam, correction, task.encode(tokens), targets)
+        x = first.new_empty(1, steps, batch, *first.shape[2:], device="meta")
+        update_(network, shape, flat, adam, correction, x, targets)
     return alive.most
 
 

@@ -1,0 +1,91 @@
+"""How many trials train in a pack, where `--pack-size auto` leaves it to the memory there is."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from rnn_study.config import Trial
+from rnn_study.errors import InvalidInput
+from rnn_study.execution import Execution
+from rnn_study.scheduling.cluster import Resources
+from rnn_study.training import bytes_per_member, footprint
+
+MOST = 256
+"""Trials in a pack: more gain nothing, and all of them wait for one process."""
+_CONTEXT = 0.6e9
+"""Bytes of a GPU that each process takes before it trains: CUDA's own, its libraries' and their
+workspace."""
+_FILLED = 0.9
+"""Share of the rest that packs are planned to fill: allocators leave gaps."""
+_CACHE = 2**21
+"""Bytes of a core's second-level cache."""
+
+
+@dataclass(frozen=True)
+class PackSizes:
+    """The most trials of a shape in one pack."""
+
+    largest: Callable[[Trial], int]
+    """Of a trial of the shape."""
+    at_once: int
+    """Packs that run at the same time, among which trials are shared out; 1: not."""
+
+    def __call__(self, trial: Trial, due: int) -> int:
+        """`due`: how many trials of the shape of `trial` are to be trained."""
+        return max(1, min(self.largest(trial), -(-due // self.at_once)))
+
+
+def pack_sizes(execution: Execution, resources: Resources) -> PackSizes:
+    """As the user says, or `auto`: on a GPU what its memory holds, on a CPU what its cache does.
+
+    InvalidInput where the size follows from a GPU that this machine cannot see.
+    """
+    size = execution.pack_size
+    if size != "auto":
+        return PackSizes(lambda trial: int(size), 1)
+    at_once = resources.packs_at_once(execution)
+    if resources.device == "cuda":
+        return PackSizes(_filling(_of_gpu(execution)), at_once)
+    filling = _filling(_of_host(execution, at_once))
+    return PackSizes(lambda trial: min(filling(trial), _cached(trial)), at_once)
+
+
+def _filling(budget: float) -> Callable[[Trial], int]:
+    return lambda trial: min(MOST, int(budget / bytes_per_member(trial)))
+
+
+def _cached(trial: Trial) -> int:
+    """Members whose weights and activations of one time step lie in the cache together."""
+    need = footprint(trial)
+    return int(_CACHE / (need.state / 6 + need.step / trial.length))
+
+
+def _of_gpu(execution: Execution) -> float:
+    """Bytes that a pack may fill: its share of this machine's GPU, or what the user says."""
+    if execution.memory_per_pack is not None:
+        return execution.memory_per_pack * 1e9
+    if not torch.cuda.is_available():
+        raise InvalidInput(
+            "pack_size", "auto", "this machine sees no GPU: give --memory-per-pack, or a number"
+        )
+    total = min(
+        torch.cuda.get_device_properties(gpu).total_memory
+        for gpu in range(torch.cuda.device_count())
+    )
+    return _FILLED * (total * min(execution.gpus_per_pack, 1) - _CONTEXT)
+
+
+def _of_host(execution: Execution, at_once: int) -> float:
+    """Bytes that a pack may fill: its share of half of this machine's memory."""
+    if execution.memory_per_pack is not None:
+        return execution.memory_per_pack * 1e9
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    limit = Path("/sys/fs/cgroup/memory.max")  # of a container, under Linux
+    if limit.exists() and (text := limit.read_text().strip()) != "max":
+        memory = min(memory, int(text))
+    return memory / 2 / at_once
