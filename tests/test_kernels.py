@@ -50,7 +50,7 @@ def values_and_gradients(cell, start, x, state):
 def compare(device: str) -> None:
     """Fails unless kernel and oracle agree at all sizes, in values and in gradients."""
     from rnn_study.cells import Orthogonal
-    from rnn_study.cells.kernels.orthogonal import FusedOrthogonal
+    from rnn_study.kernels.orthogonal import FusedOrthogonal
 
     for members, steps, batch, inputs, hidden in SIZES:
         start = parameters(Orthogonal(), members, inputs, hidden)
@@ -74,7 +74,7 @@ COMPILE = """
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
-from rnn_study.cells.kernels.orthogonal import backward_kernel, forward_kernel
+from rnn_study.kernels.orthogonal import backward_kernel, forward_kernel
 
 for kernel in (forward_kernel, backward_kernel):
     names = kernel.arg_names
