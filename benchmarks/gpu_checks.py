@@ -1,0 +1,149 @@
+"""The checks of `gpu.py`: whether this device computes what it should."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from importlib.util import find_spec
+from itertools import islice
+
+import numpy as np
+import torch
+from gpu_setting import Notes, Setting
+from torch import Tensor
+
+from rnn_study.cells import CELLS, Cell, Parameters
+from rnn_study.cells.orthogonal import matrix_exp
+from rnn_study.config import Pack, Trial
+from rnn_study.randomness import generator
+from rnn_study.training import Eager, Replay, Runner, train
+
+EPOCHS = 3
+VALUES, GRADIENTS, TRAINING = 1e-5, 1e-4, 1e-3
+"""Relative errors that are allowed: of a scan, of its gradients, of losses after some epochs."""
+
+
+def packing(setting: Setting, notes: Notes) -> None:
+    """A trial alone against the same in a pack."""
+    for cell in CELLS:
+        together = losses(trained(cell, setting), setting)
+        apart = [losses(trained(cell, setting)[s : s + 1], setting)[0] for s in range(2)]
+        notes.check(f"{cell}: alone and packed", off(together[:2], np.stack(apart)), TRAINING)
+
+
+def graphs(setting: Setting, notes: Notes) -> None:
+    """Replayed batches against plain ones."""
+    for cell in CELLS:
+        pack = trained(cell, setting)
+        replayed, plain = losses(pack, setting, Replay), losses(pack, setting, Eager)
+        notes.check(f"{cell}: graph and plain", off(replayed, plain), TRAINING)
+
+
+def scans(setting: Setting, notes: Notes) -> None:
+    """The fast scans of the cells against `Cell.scan`, in values and gradients."""
+    for name, cell in CELLS.items():
+        _against_oracle(name, cell, cell, setting, notes)
+
+
+def kernels(setting: Setting, notes: Notes) -> None:
+    """Likewise the kernel."""
+    if setting.device != "cuda" or find_spec("triton") is None:
+        return notes.left_out("kernel against its oracle", "needs CUDA and triton")
+    from rnn_study.kernels.orthogonal import FusedOrthogonal
+
+    for rows in (16, 32, 64):
+        cell = FusedOrthogonal(sequences=rows)
+        _against_oracle(f"kernel, {rows} rows", cell, CELLS["orthogonal"], setting, notes)
+    return None
+
+
+def exponential(setting: Setting, notes: Notes) -> None:
+    """`matrix_exp` against torch's in float64, and the orthogonality of what it gives."""
+    for scale in (0.01, 0.1):  # at H = 200 spectral norms of about 0.3 and 3
+        shape = (3, setting.hidden, setting.hidden)
+        upper = normal(shape, setting, seed=1) * scale
+        one = (upper - upper.mT).requires_grad_()
+        other = one.detach().cpu().double().requires_grad_()
+        weigh = normal(shape, setting, seed=2)
+        ours, exact = matrix_exp(one), torch.linalg.matrix_exp(other)
+        (gradient,) = torch.autograd.grad((ours * weigh).sum(), one)
+        (its,) = torch.autograd.grad((exact * weigh.cpu().double()).sum(), other)
+        eye = torch.eye(setting.hidden, device=setting.device)
+        ours = ours.detach()
+        worst = float((ours @ ours.mT - eye).abs().max())
+        error = float((ours.cpu() - exact.detach()).abs().max())
+        notes.check(f"exponential, entries of size {scale:g}", error, 1e-5)
+        notes.check(f"exponential, {scale:g}: orthogonal", worst, 1e-5)
+        relative = float((gradient.cpu() - its).norm() / its.norm())
+        notes.check(f"exponential, {scale:g}: gradient", relative, GRADIENTS)
+
+
+def tf32(setting: Setting, notes: Notes) -> None:
+    """What TF32 changes: losses after some epochs, relative. No error: it is to be known."""
+    if setting.device != "cuda":
+        return notes.left_out("what TF32 changes", "needs CUDA")
+    for cell in ("lstm", "orthogonal"):
+        pack = trained(cell, setting)
+        exact = losses(pack, setting)
+        rounded = losses(tuple(replace(trial, tf32=True) for trial in pack), setting)
+        for epoch in (0, EPOCHS - 1):
+            change = off(rounded[:, epoch], exact[:, epoch])
+            notes.number(f"{cell}: TF32 changes the loss of epoch {epoch + 1} by", change)
+    return None
+
+
+ALL = (packing, graphs, scans, kernels, exponential, tf32)
+
+
+def trained(cell: str, setting: Setting) -> tuple[Trial, ...]:
+    """A few trials that learn."""
+    return tuple(
+        Trial(
+            task="symbol", cell=cell, length=50, learning_rate=1e-3, seed=seed, data_seed=seed,
+            hidden=setting.hidden, batch=setting.batch, train_size=3 * setting.batch,
+            val_size=setting.batch + 1, epochs=EPOCHS,
+        )
+        for seed in range(5)
+    )  # fmt: skip
+
+
+def losses(
+    pack: tuple[Trial, ...], setting: Setting, runner: type[Runner] | None = None
+) -> np.ndarray:
+    """(S, epochs) training losses. Those that solve their task go on: none leaves this early."""
+    epochs = train(Pack(pack), setting.device, runner=runner)
+    rows = [epoch.metrics["train_loss"] for epoch in islice(epochs, EPOCHS)]
+    return np.stack(rows, 1)
+
+
+def off(one: np.ndarray, other: np.ndarray) -> float:
+    """The largest relative difference."""
+    return float(np.abs(one / other - 1).max())
+
+
+def _against_oracle(name: str, cell: Cell, oracle: Cell, setting: Setting, notes: Notes) -> None:
+    drawn = parameters(oracle, 3, 6, setting.hidden, setting.device)
+    x = normal((3, 50, setting.batch, 6), setting, seed=1)
+    state = normal((3, setting.batch, oracle.state_size(setting.hidden)), setting, seed=2)
+    start = {k: v.detach().requires_grad_() for k, v in drawn.items()}
+    found = []
+    for scan in (cell.scan, lambda *given: Cell.scan(oracle, *given)):
+        outputs, last = scan(oracle.weights(start), x, state)
+        gradients = torch.autograd.grad(outputs.cos().sum() + last.sin().sum(), [*start.values()])
+        found.append(((outputs.detach(), last.detach()), gradients))
+    for what, allowed, pairs in zip(
+        ("values", "gradients"), (VALUES, GRADIENTS), zip(*found, strict=True), strict=True
+    ):
+        worst = max(float((a - b).norm() / b.norm()) for a, b in zip(*pairs, strict=True))
+        notes.check(f"{name}: {what} of the scan", worst, allowed)
+
+
+def parameters(cell: Cell, members: int, inputs: int, hidden: int, device: str) -> Parameters:
+    """Fresh parameters of some members."""
+    drawn = [cell.init(generator(seed, "cell"), inputs, hidden) for seed in range(members)]
+    return {k: torch.from_numpy(np.stack([d[k] for d in drawn])).to(device) for k in drawn[0]}
+
+
+def normal(shape: tuple[int, ...], setting: Setting, seed: int) -> Tensor:
+    """Standard normal numbers, the same on every device."""
+    drawn = generator(seed, "normal").standard_normal(shape, dtype=np.float32)
+    return torch.from_numpy(drawn).to(setting.device)

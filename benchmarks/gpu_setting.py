@@ -1,0 +1,57 @@
+"""`Setting`: the sizes that `gpu.py` works at; `Notes`: what it finds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Setting:
+    """On what and how large."""
+
+    device: str = "cuda"
+    hidden: int = 200
+    length: int = 100
+    batch: int = 100
+    packs: tuple[int, ...] = (1, 16, 64, 128)
+    pack: int = 64
+    """Where the goals are measured."""
+    processes: int = 8
+    seconds: float = 4.0
+    """For each number."""
+
+
+TOY = Setting("cpu", 5, 50, 2, (2, 3), 3, 1, 0.01)
+
+
+@dataclass
+class Notes:
+    """What has been found, for the table and for the file."""
+
+    lines: list[tuple[str, str, str]] = field(default_factory=list)
+    """What, its number, and what it should be."""
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    numbers: dict[str, float] = field(default_factory=dict)
+    failed: bool = False
+
+    def number(self, name: str, value: float, unit: str = "", goal: str = "") -> None:
+        """A measured number; `goal` is for people."""
+        self.numbers[name] = value
+        self.lines.append((name, f"{value:.4g} {unit}".strip(), goal))
+
+    def check(self, name: str, error: float, allowed: float) -> None:
+        """An error that must be at most `allowed`; NaN is not."""
+        fails = not error <= allowed
+        self.numbers[name] = error
+        self.lines.append((name, f"{error:.2g}", f"{'FAILS' if fails else 'ok'}, <= {allowed:g}"))
+        self.failed |= fails
+
+    def broken(self, name: str, error: BaseException) -> None:
+        """A part that raised an error."""
+        self.failed = True
+        self.lines.append((name, f"{type(error).__name__}: {error}".splitlines()[0][:60], "BROKEN"))
+
+    def left_out(self, name: str, why: str) -> None:
+        """A part that was not run."""
+        self.lines.append((name, f"not run: {why}", ""))

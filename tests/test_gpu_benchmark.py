@@ -1,0 +1,69 @@
+"""`benchmarks/gpu.py` runs from end to end, small and on a CPU, and refuses what it cannot do."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+SCRIPT = Path(__file__).parents[1] / "benchmarks" / "gpu.py"
+
+
+def run(*options):
+    command = [sys.executable, str(SCRIPT), *options]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_it_runs_small_on_a_cpu(tmp_path):
+    done = run("--device", "cpu", "--toy", "--json", str(tmp_path / "found.json"))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "FAILS" not in done.stdout and "BROKEN" not in done.stdout
+    assert done.stdout.count("ok, <= ") == 22
+    left_out = [line.partition("  ")[0] for line in done.stdout.splitlines() if "not run" in line]
+    assert left_out == [
+        "kernel against its oracle", "what TF32 changes", "kernel", "rates in TF32"
+    ]  # fmt: skip
+    found = json.loads((tmp_path / "found.json").read_text())
+    rows = [(row["cell"], row["pack"], row["rival"].split()[0]) for row in found["rows"]]
+    assert rows == [
+        (cell, pack, rival)
+        for cell in ("lstm", "orthogonal")
+        for pack, rival in ((2, "serial"), (3, "serial"), (3, "processes"))
+    ]
+    for row in found["rows"]:
+        assert row["ratio"] == row["updates_per_second"] / row["rival_updates_per_second"] > 0
+        assert row["bytes_per_member"] > 0
+
+
+def test_what_there_is_no_time_for_is_said(tmp_path):
+    done = run("--device", "cpu", "--toy", "--budget", "1e-6")
+    assert done.returncode == 0
+    assert done.stdout.count("not run: no time left") == len(done.stdout.splitlines()) == 13
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        (
+            ("--device", "cpu", "--budget", "0"),
+            "budget: 0.0 is not allowed; use a finite number above 0",
+        ),
+        (("--device", "tpu"), "device: 'tpu' is not allowed; use cuda or cpu"),
+        pytest.param(
+            ("--toy",),
+            "device: 'cuda' is not allowed; PyTorch sees no GPU here; use cpu",
+            marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU"),
+        ),
+    ],
+)
+def test_what_cannot_be_done_is_refused_in_one_line(options, error, capsys, monkeypatch):
+    monkeypatch.syspath_prepend(str(SCRIPT.parent))
+    import gpu
+
+    assert gpu.main(list(options)) == 2
+    printed = capsys.readouterr().err
+    assert printed.startswith(f"error: {error}") and printed.count("\n") == 1
