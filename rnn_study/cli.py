@@ -86,7 +86,14 @@ def _run(request: Request, question: str, again: str) -> int:
 
 def _show(request: Request, outcome: Report, question: str, again: str) -> None:
     """Write the tables, figures and the page, and print what a user wants to read first."""
-    from rnn_study import aggregate, report, report_tables, search_report, tracking
+    from rnn_study import (
+        aggregate,
+        attractor_report,
+        report,
+        report_tables,
+        search_report,
+        tracking,
+    )
 
     study, execution = request.study, request.execution
     folder = execution.results(study)
@@ -121,7 +128,7 @@ def _show(request: Request, outcome: Report, question: str, again: str) -> None:
         console.print()
     if attractors is not None:
         shown = TASKS[study.task].shown[0]
-        console.print(terminal.attractors(attractors, shown))
+        console.print(attractor_report.found(attractors, shown))
         console.print()
     if outcome.failures:
         console.print(terminal.failures(outcome.trials, outcome.failures))

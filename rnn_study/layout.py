@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Literal
 
+from rich.console import Group
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
@@ -13,11 +15,31 @@ WORDS = ("cell", "seeds", "between", "objective")
 
 
 def table(*titles: str) -> Table:
-    """A table without lines, its titles dim."""
+    """A table without lines, its titles dim. Where it is too wide, names of cells are folded."""
     made = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     for each in titles:
-        made.add_column(each, justify="left" if each in WORDS else "right", no_wrap=True)
+        side: Literal["left", "right"] = "left" if each in WORDS else "right"
+        made.add_column(each, justify=side, no_wrap=each != "cell", overflow="fold")
     return made
+
+
+def sections(titles: Sequence[str], rows: Mapping[str, Sequence[Sequence[str]]]) -> Group:
+    """Rows below the names of their sections, all in the same columns."""
+    every = [titles, *(row for section in rows.values() for row in section)]
+    widths = [max(map(len, column)) for column in zip(*every, strict=True)]
+
+    def part(lines: Sequence[Sequence[str]], header: bool) -> Padding:
+        made = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", show_header=header)
+        for each, width in zip(titles, widths, strict=True):
+            made.add_column(each, justify="right", no_wrap=True, width=width)
+        for line in lines:
+            made.add_row(*line)
+        return Padding(made, (0, 0, 0, 4), expand=False)
+
+    parts: list[Text | Padding] = [Text(), part([], True)]
+    for name, lines in rows.items():
+        parts += [Text(f"  {name}"), part(lines, False)]
+    return Group(*parts)
 
 
 def facts(named: Mapping[str, str]) -> Padding:

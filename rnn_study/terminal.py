@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -106,36 +106,12 @@ def length_table(table: pd.DataFrame, metric: Metric) -> Group:
     return Group(title, *blocks)
 
 
-def attractors(table: pd.DataFrame, probe: str) -> Group:
-    """`attractor_report.attractor_table`, a row a condition, under the input `probe`."""
-    shown = layout.table("cell", "length", "one fixed point", "oscillation born", "at the end")
-    for key, row in zip(table.index, table.to_dict("records"), strict=True):
-        place = dict(zip(table.index.names, key, strict=True))
-        counts = (
-            f"{row[name]}/{row['seeds']}  {row[f'{name}_low']:.2f}-{row[f'{name}_high']:.2f}"
-            for name in ("single", "neimark_sacker")
-        )
-        end = f"{row['final']} {row['final_count']}/{row['seeds']}"
-        shown.add_row(place["cell"], str(place["length"]), *counts, end)
-    note = (
-        "  one fixed point: seeds with no other attractor, whatever the input and epoch;\n"
-        "  with the exact 95% interval of their share. Born: by a Neimark-Sacker\n"
-        f"  bifurcation, under the input {probe}; as is the attractor at the end."
-    )
-    return Group(
-        layout.title("Attractors over the seeds"), layout.indented(shown), Text(note, style="dim")
-    )
-
-
 def seed_sensitivity(table: pd.DataFrame, metric: Metric) -> Group:
     """`aggregate.seed_sensitivity`: a section a cell and learning rate, a row a length."""
     sections: dict[str, Table] = {}
     for key, row in zip(table.index, table.to_dict("records"), strict=True):
-        place = dict(zip(table.index.names, key, strict=True))
-        cell, length = place.pop("cell"), place.pop("length")
-        names = ("rate" if name == "learning_rate" else name for name in place)
-        settings = map("{} {}".format, names, map(_plain, place.values()))
-        rows = sections.setdefault(", ".join((cell, *settings)), _sensitivity_rows(metric))
+        section, length = place_of(table.index.names, key)
+        rows = sections.setdefault(section, _sensitivity_rows(metric))
         missing = ("diverged", "failed", "unfinished")
         absent = ",\n".join(f"{row[what]} {what}" for what in missing if row[what])
         values = (show({"length": length, **row}, metric) for _, show in _columns(metric).values())
@@ -150,6 +126,15 @@ def seed_sensitivity(table: pd.DataFrame, metric: Metric) -> Group:
     title = layout.title(f"Sensitivity of the validation {metric.title} to the seed")
     head = _sensitivity_rows(metric, header=True)
     return Group(title, Text(), head, *body, Text(f"\n{note}", style="dim"))
+
+
+def place_of(names: Iterable[Any], key: Iterable[Any]) -> tuple[str, Any]:
+    """Where a row of a table belongs: its section, "lstm, rate 0.01", and its length."""
+    place = dict(zip(names, key, strict=True))
+    cell, length = place.pop("cell"), place.pop("length")
+    titles = ("rate" if name == "learning_rate" else name for name in place)
+    settings = map("{} {}".format, titles, map(_plain, place.values()))
+    return ", ".join((cell, *settings)), length
 
 
 _Column = tuple[int, Callable[[Mapping[Any, Any], Metric], str]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 import torch
 from latex import assert_compiles, assert_is_latex, needs_latex
 from matplotlib.figure import Figure
+from rich.console import Console
 from small import TRIAL
 from test_diagrams import assert_all_is_inside
 
@@ -157,6 +159,38 @@ class TestTable:
         assert row["single_low"] == pytest.approx(0.0084, abs=5e-5)
         assert row["single_high"] == pytest.approx(0.9057, abs=5e-5)
         assert (row["final"], row["final_count"]) == ("fixed point", 1)
+
+    def test_fits_a_terminal_whatever_the_cell_is_called(self, frames) -> None:
+        runs, histories, bifurcations = frames
+        runs["cell"] = "stable_lstm_provable"
+        runs.loc[2, "learning_rate"] = 0.5
+        table = attractor_report.attractor_table(runs, histories, bifurcations)
+        console = Console(file=io.StringIO(), width=80)
+        console.print(attractor_report.found(table, "0.218"))
+        lines = [line.rstrip() for line in console.file.getvalue().splitlines()]
+        assert max(map(len, lines)) <= 80 and not any("\N{HORIZONTAL ELLIPSIS}" in x for x in lines)
+        first, other = (
+            lines.index(f"  stable_lstm_provable, rate {rate:g}") for rate in (0.01, 0.5)
+        )
+        assert lines[first + 1].split() == [
+            "37",
+            "1/2",
+            "0.01-0.99",
+            "1/2",
+            "0.01-0.99",
+            "fixed",
+            "point",
+            "1/2",
+        ]
+        assert lines[other + 1].split() == [
+            "37",
+            "0/1",
+            "0.00-0.97",
+            "0/1",
+            "0.00-0.97",
+            "chaotic",
+            "1/1",
+        ]
 
     @needs_latex
     def test_latex_compiles(self, frames, tmp_path: Path) -> None:

@@ -150,6 +150,14 @@ class TestTables:
         )
         assert max(map(len, shown.splitlines())) <= 80
 
+    def test_a_long_name_of_a_cell_cuts_no_number_off(self):
+        search = STUDY.searches()["lstm", 50]
+        searches = [Searching(("stable_lstm_provable", 500), search, 10, 0.00123)]
+        shown = text(search_report.plan(STUDY, searches))
+        (row,) = (line for line in shown.splitlines() if " 500 " in line)
+        assert row.split()[1:] == ["500", "0.0001", "and", "0.1", "11", "10", "3", "iqm", "0.00123"]
+        assert "\N{HORIZONTAL ELLIPSIS}" not in shown
+
     def test_a_search_that_has_not_begun_writes_empty_tables(self, tmp_path):
         nothing = outcomes.of([])
         paths = search_report.write(STUDY, nothing, tmp_path)
