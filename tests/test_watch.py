@@ -167,13 +167,13 @@ def test_the_provable_stable_lstm_has_one_fixed_point_at_every_epoch() -> None:
 
     At a rate at which the plain LSTM, under the same seeds, soon has several or other attractors.
     """
-    wild = {"task": "sine", "length": 37, "learning_rate": 0.1, "epochs": 32}
+    wild = {"learning_rate": 0.3, "epochs": 16}
     for name, every, holds in (("stable_lstm_provable", 1, True), ("lstm", 16, False)):
         pack = [replace(t, dynamics_every=every, **wild) for t in trials(4, cell=name)[2:]]
         portraits, _ = seen(pack)
         pages = [page for album in portraits.values() for page in album.values()]
-        assert len(pages) == 2 * 32 / every
+        assert len(pages) == 2 * 16 / every
         single = [
             (page.attractors == 1).all() and (page.kind == Kind.FIXED_POINT).all() for page in pages
         ]
-        assert all(single) == holds
+        assert all(single) == any(single) == holds
