@@ -49,7 +49,7 @@ def test_it_prints_tables_and_progress_of_errors(done):
         )
     tables = process.stdout.split("Validation mean square error")[1].split("Tables and figures")[0]
     assert max(map(len, tables.splitlines())) <= 80
-    assert len(re.findall(r"^ *50 ", tables, re.M)) == 7
+    assert len(re.findall(r"^ *50 ", tables, re.M)) == 10
     assert "accuracy" not in process.stdout and "solved" not in process.stdout
     figures = {f"{n}.{k}" for n in ("mean_square_error_by_length", "training_histories")
                for k in ("png", "pdf")}  # fmt: skip
