@@ -80,7 +80,7 @@ def run(setting: Setting, budget: float) -> Notes:
     """The parts one after the other, those that matter most first, until the time is over."""
     notes = Notes()
     parts: list[Callable[[Setting, Notes], None]] = [
-        *gpu_checks.ALL, limits, rates, scans, exponential, kernel, memory, tf32_rates
+        *gpu_checks.ALL, limits, rates, scans, exponential, kernels, memory, tf32_rates
     ]  # fmt: skip
     end = time.monotonic() + budget
 
@@ -183,18 +183,21 @@ def exponential(setting: Setting, notes: Notes) -> None:
     notes.number("exponential with gradient", 1e3 * took / setting.pack, "ms/matrix", "<= 0.1")
 
 
-def kernel(setting: Setting, notes: Notes) -> None:
-    """The orthogonal cell's kernel against its plain scan, by rows of a program and precision."""
+def kernels(setting: Setting, notes: Notes) -> None:
+    """The kernels against the plain scans, by rows of a program and precision."""
     if setting.device != "cuda" or find_spec("triton") is None:
-        return notes.left_out("kernel", "needs CUDA and triton")
+        return notes.left_out("kernels", "needs CUDA and triton")
+    from rnn_study.kernels.lstm import FusedLSTM
     from rnn_study.kernels.orthogonal import FusedOrthogonal
 
-    plain = scan_time(CELLS["orthogonal"], setting)
-    for precision in ("ieee", "tf32x3", "tf32"):
-        for rows in (16, 32, 64):
-            took = scan_time(FusedOrthogonal(precision, rows), setting)
-            notes.number(f"kernel, {precision}, {rows} rows", took, "us/step")
-            notes.number(f"kernel, {precision}, {rows} rows, over plain", plain / took, "times")
+    for name, fused in (("orthogonal", FusedOrthogonal), ("lstm", FusedLSTM)):
+        plain = scan_time(CELLS[name], setting)
+        for precision in ("ieee", "tf32x3", "tf32"):
+            for rows in (16, 32, 64):
+                what = f"{name}: kernel, {precision}, {rows} rows"
+                took = scan_time(fused(precision, rows), setting)
+                notes.number(what, took, "us/step")
+                notes.number(f"{what}, over plain", plain / took, "times")
     return None
 
 

@@ -45,14 +45,16 @@ def scans(setting: Setting, notes: Notes) -> None:
 
 
 def kernels(setting: Setting, notes: Notes) -> None:
-    """Likewise the kernel."""
+    """Likewise the kernels."""
     if setting.device != "cuda" or find_spec("triton") is None:
-        return notes.left_out("kernel against its oracle", "needs CUDA and triton")
+        return notes.left_out("kernels against their oracles", "needs CUDA and triton")
+    from rnn_study.kernels.lstm import FusedLSTM
     from rnn_study.kernels.orthogonal import FusedOrthogonal
 
-    for rows in (16, 32, 64):
-        cell = FusedOrthogonal(sequences=rows)
-        _against_oracle(f"kernel, {rows} rows", cell, CELLS["orthogonal"], setting, notes)
+    for name, fused in (("orthogonal", FusedOrthogonal), ("lstm", FusedLSTM)):
+        for rows in (16, 32, 64):
+            cell = fused(sequences=rows)
+            _against_oracle(f"{name}: kernel, {rows} rows", cell, CELLS[name], setting, notes)
     return None
 
 

@@ -48,60 +48,60 @@ def values_and_gradients(cell, start, x, state):
 
 
 def compare(device: str) -> None:
-    """Fails unless kernel and oracle agree at all sizes, in values and in gradients."""
-    from rnn_study.cells import Orthogonal
+    """Fails unless kernels and oracles agree at all sizes, in values and in gradients."""
+    from rnn_study.cells import LSTM, Orthogonal
+    from rnn_study.kernels.lstm import FusedLSTM
     from rnn_study.kernels.orthogonal import FusedOrthogonal
 
-    for members, steps, batch, inputs, hidden in SIZES:
-        start = parameters(Orthogonal(), members, inputs, hidden)
-        start["skew"] += 0.1 * normal(members, hidden, hidden)
-        start["b"] -= 0.05  # some units are silent
-        start, x, state = (
-            {name: value.to(device) for name, value in start.items()},
-            normal(members, steps, batch, inputs, seed=1).to(device),
-            normal(members, batch, hidden, seed=2).to(device),
-        )
-        oracle = values_and_gradients(Orthogonal(), start, x, state)
-        assert (oracle[0] == 0).any() and (oracle[0] < 0).any()
-        for one, other in zip(
-            values_and_gradients(FusedOrthogonal(), start, x, state), oracle, strict=True
-        ):
-            assert (one - other).norm() <= 1e-5 * other.norm()
-        print(members, steps, batch, inputs, hidden, "agree")
+    for oracle, kernel in ((Orthogonal(), FusedOrthogonal()), (LSTM(), FusedLSTM())):
+        for members, steps, batch, inputs, hidden in SIZES:
+            start = parameters(oracle, members, inputs, hidden)
+            for name in start.keys() & {"skew", "b"}:  # nothing is at a special value
+                start[name] += 0.1 * normal(*start[name].shape)
+            start, x, state = (
+                {name: value.to(device) for name, value in start.items()},
+                normal(members, steps, batch, inputs, seed=1).to(device),
+                normal(members, batch, oracle.state_size(hidden), seed=2).to(device),
+            )
+            expected = values_and_gradients(oracle, start, x, state)
+            found = values_and_gradients(kernel, start, x, state)
+            for one, other in zip(found, expected, strict=True):
+                assert (one - other).norm() <= 1e-5 * other.norm()
+            print(type(kernel).__name__, members, steps, batch, inputs, hidden, "agree")
 
 
 COMPILE = """
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
-from rnn_study.kernels.orthogonal import backward_kernel, forward_kernel
+from rnn_study.kernels import lstm, orthogonal
 
-for kernel in (forward_kernel, backward_kernel):
-    names = kernel.arg_names
-    types = {n: "i32" if n in ("time", "batch", "hidden") else "*fp32" for n in names}
-    fixed = {"ROWS": 16, "COLUMNS": 64, "INNER": 32, "PRECISION": "ieee"}
-    source = ASTSource(kernel, types | dict.fromkeys(fixed, "constexpr"), fixed)
-    made = triton.compile(source, GPUTarget("cuda", 90, 32), {"num_stages": 1})
-    print(kernel.__name__, len(made.asm["cubin"]))
-    print(made.asm["ptx"])
+for module, columns in ((orthogonal, 64), (lstm, 32)):
+    for kernel in (module.forward_kernel, module.backward_kernel):
+        names = kernel.arg_names
+        types = {n: "i32" if n in ("time", "batch", "hidden") else "*fp32" for n in names}
+        fixed = {"ROWS": 16, "COLUMNS": columns, "INNER": 32, "PRECISION": "ieee"}
+        source = ASTSource(kernel, types | dict.fromkeys(fixed, "constexpr"), fixed)
+        made = triton.compile(source, GPUTarget("cuda", 90, 32), {"num_stages": 1})
+        print(kernel.__name__, len(made.asm["cubin"]))
+        print(made.asm["ptx"])
 """
 
 
 def test_kernels_agree_with_the_plain_scans():
-    assert run("from test_kernels import compare; compare('cpu')", True).count("agree") == len(
-        SIZES
-    )
+    out = run("from test_kernels import compare; compare('cpu')", True)
+    assert out.count("agree") == 2 * len(SIZES)
 
 
 @pytest.mark.gpu
 def test_kernels_agree_with_the_plain_scans_on_a_gpu():
     out = run("from test_kernels import compare; compare('cuda')", False)
-    assert out.count("agree") == len(SIZES)
+    assert out.count("agree") == 2 * len(SIZES)
 
 
 def test_kernels_compile_for_a_gpu_and_read_what_they_have_written():
     """Steps are read back after a barrier, and not through the cache that knows no writes."""
     out = run(COMPILE, False)
-    assert [int(size) > 0 for size in re.findall(r"_kernel (\d+)\n", out)] == [True, True]
+    assert [int(size) > 0 for size in re.findall(r"_kernel (\d+)\n", out)] == [True] * 4
     assert "ld.global" in out and "bar.sync" in out
     assert "ld.global.nc" not in out

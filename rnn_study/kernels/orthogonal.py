@@ -10,7 +10,7 @@ again each step, from the second-level cache.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import triton
@@ -21,9 +21,7 @@ from torch.autograd.function import once_differentiable
 
 from rnn_study.cells.cell import Weights
 from rnn_study.cells.orthogonal import Orthogonal
-
-Precision = Literal["ieee", "tf32", "tf32x3"]
-"""Of products: float32; TF32; float32 split into three products of TF32."""
+from rnn_study.kernels.product import Precision, times_matrix
 
 
 class FusedOrthogonal(Orthogonal):
@@ -110,29 +108,6 @@ def _launch(
 
 
 @triton.jit
-def _times_matrix(
-    acc, source, matrix, rows, columns, batch, hidden, along, across, INNER: tl.constexpr,
-    PRECISION: tl.constexpr,
-):  # fmt: skip
-    """acc + source @ matrix, for some rows and columns; the matrix has these two strides."""
-    inner = tl.arange(0, INNER)
-    for start in range(0, hidden, INNER):
-        k = start + inner
-        left = tl.load(
-            source + rows[:, None] * hidden + k[None, :],
-            mask=(rows[:, None] < batch) & (k[None, :] < hidden),
-            other=0.0,
-        )
-        right = tl.load(
-            matrix + k[:, None] * along + columns[None, :] * across,
-            mask=(k[:, None] < hidden) & (columns[None, :] < hidden),
-            other=0.0,
-        )
-        acc = tl.dot(left, right, acc, input_precision=PRECISION)
-    return acc
-
-
-@triton.jit
 def forward_kernel(
     steps, w_h, b, h0, time, batch, hidden, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
     INNER: tl.constexpr, PRECISION: tl.constexpr,
@@ -150,8 +125,8 @@ def forward_kernel(
             inside = (rows[:, None] < batch) & (columns[None, :] < hidden)
             place = at + rows[:, None] * hidden + columns[None, :]
             z = tl.load(place, mask=inside, other=0.0)
-            z = _times_matrix(
-                z, before, matrix, rows, columns, batch, hidden, hidden, 1, INNER, PRECISION
+            z = times_matrix(
+                z, before, matrix, rows, columns, batch, hidden, hidden, hidden, 1, INNER, PRECISION
             )
             offset = tl.load(b + member * hidden + columns, mask=columns < hidden, other=0.0)
             size_of = tl.maximum(tl.abs(z) + offset[None, :], 0.0)
@@ -182,9 +157,9 @@ def backward_kernel(
             place = rows[:, None] * hidden + columns[None, :]
             d_h = tl.load(at + place, mask=inside, other=0.0)
             if back > 0:
-                d_h = _times_matrix(
-                    d_h, at + size, matrix, rows, columns, batch, hidden, 1, hidden, INNER,
-                    PRECISION,
+                d_h = times_matrix(
+                    d_h, at + size, matrix, rows, columns, batch, hidden, hidden, 1, hidden,
+                    INNER, PRECISION,
                 )  # fmt: skip
             out = tl.load(seen + place, mask=inside, other=0.0)
             tl.store(at + place, tl.where(out == 0, d_h * 0.0, d_h), mask=inside)
@@ -193,8 +168,8 @@ def backward_kernel(
         columns = start + tl.arange(0, COLUMNS)
         inside = (rows[:, None] < batch) & (columns[None, :] < hidden)
         d_h = tl.zeros((ROWS, COLUMNS), tl.float32)
-        d_h = _times_matrix(
-            d_h, after, matrix, rows, columns, batch, hidden, 1, hidden, INNER, PRECISION
+        d_h = times_matrix(
+            d_h, after, matrix, rows, columns, batch, hidden, hidden, 1, hidden, INNER, PRECISION
         )
         place = rows[:, None] * hidden + columns[None, :]
         tl.store(d_h0 + member * size + place, d_h, mask=inside)
