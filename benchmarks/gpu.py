@@ -80,7 +80,7 @@ def run(setting: Setting, budget: float) -> Notes:
     """The parts one after the other, those that matter most first, until the time is over."""
     notes = Notes()
     parts: list[Callable[[Setting, Notes], None]] = [
-        *gpu_checks.ALL, limits, rates, scans, exponential, kernels, memory, tf32_rates
+        *gpu_checks.ALL, limits, rates, scans, exponential, memory, tf32_rates, kernels
     ]  # fmt: skip
     end = time.monotonic() + budget
 

@@ -6,14 +6,17 @@ import logging
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 from small import results, trials
 
 from rnn_study.cells import CELLS, LSTM
+from rnn_study.config import Pack
 from rnn_study.training import Checkpoints
 from rnn_study.training.graphs import Replay
 from rnn_study.training.halving import is_out_of_memory
+from rnn_study.worker import train_pack
 
 
 class Greedy(LSTM):
@@ -76,6 +79,28 @@ def test_memory_that_runs_out_within_an_epoch_takes_nothing_back(greedy, tmp_pat
     for trial in pack:
         assert checkpoints.load(trial).epoch == trial.epochs
         assert checkpoints.load(trial).finished
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_a_worker_loses_no_trial(greedy, tmp_path):
+    """Every trial is reported as it would have been, and finished in its checkpoint."""
+    pack = Pack(tuple(trials(5)))
+    config = {
+        "pack": pack.to_json(),
+        "rule": "",
+        "device": "cpu",
+        "checkpoints": str(tmp_path),
+        "checkpoint_seconds": 30.0,
+        "cuda_graphs": "on",
+    }
+    messages = [result["message"] for result in train_pack(config)]
+    assert {i: status for m in messages for i, status in m.finished.items()} == {
+        trial.id: "unsolved" for trial in pack.trials
+    }
+    for trial in pack.trials:
+        epochs = [m.histories[trial.id]["epoch"] for m in messages if trial.id in m.histories]
+        assert np.concatenate(epochs).tolist() == [1, 2, 3]
+        assert Checkpoints(tmp_path).load(trial).finished
 
 
 def test_a_network_that_does_not_fit_alone_is_an_error(greedy):
