@@ -59,7 +59,7 @@ def _dtype(name: str) -> Any:
     kind = _TYPES[name]
     if get_origin(kind) is tuple:
         return "object"
-    return {int: "int64", float: "float64"}.get(kind, "str")
+    return {int: "int64", float: "float64", bool: "bool"}.get(kind, "str")
 
 
 def _columns(tasks: Collection[str]) -> dict[str, Any]:
@@ -233,6 +233,8 @@ def _value(name: str, params: Mapping[str, str]) -> Any:
     kind, text = _TYPES[name], params[name]
     if kind is int or kind is float:
         return kind(text)
+    if kind is bool:
+        return text == "True"
     return tuple(json.loads(text)) if get_origin(kind) is tuple else text
 
 
