@@ -9,6 +9,7 @@ import torch
 from maps import F64, at, bistable, delayed_logistic, henon, linear, logistic, rotation
 from small import B, H, I, S, normal, parameters
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from rnn_study.cells import CELLS
 from rnn_study.dynamics import (
@@ -31,6 +32,19 @@ def kinds_of(step, state, tolerance=0.005, transient=2000, exponent_steps=1000):
     visited = orbit(step, state, transient, 400)
     exponents = lyapunov_spectrum(step, visited[:, :, -1], exponent_steps, 1, 100)
     return classify(visited, exponents, tolerance)
+
+
+class Sizes(TorchDispatchMode):
+    """Sees every tensor that is computed."""
+
+    largest = 0
+
+    def __torch_dispatch__(self, function, types, arguments=(), options=None):
+        made = function(*arguments, **(options or {}))
+        for each in made if isinstance(made, (tuple, list)) else (made,):
+            if isinstance(each, Tensor):
+                self.largest = max(self.largest, each.numel())
+        return made
 
 
 class TestSteps:
@@ -109,6 +123,19 @@ class TestExponents:
         starts = torch.tensor([0.3, 7.0], dtype=F64).reshape(1, 2, 1)
         found = lyapunov_spectrum(logistic(3.9), starts, 50)
         assert found.isnan().flatten().tolist() == [False, True]
+
+    @pytest.mark.parametrize("loop", [False, True], ids=["constant input", "fed back"])
+    def test_never_take_the_jacobians_of_the_batch(self, loop: bool) -> None:
+        """No tensor on the way is as large: of 2 x 19 inputs there would be 106 x 106 each."""
+        cell, hidden, rows = CELLS["lstm"], 53, 19
+        weights = cell.weights(parameters(cell, inputs=hidden, hidden=hidden, dtype=F64))
+        step = constant_input(cell, weights, normal(S, rows, hidden, dtype=F64))
+        if loop:
+            step = closed_loop(cell, weights, lambda output: output)
+        state = normal(S, rows, 2 * hidden, dtype=F64)
+        with Sizes() as sizes:
+            lyapunov_spectrum(step, state, 2, 3, 1)
+        assert S * rows * 2 * hidden * 3 <= sizes.largest < S * rows * (2 * hidden) ** 2 / 4
 
     def test_ask_for_no_more_than_there_are(self) -> None:
         with pytest.raises(ValueError, match="k: 3 is not allowed; use 1 to 2"):

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 
 import pytest
 import torch
 from maps import F64, at, bistable, delayed_logistic, henon, linear, logistic
-from small import B, I, S, normal, parameters
+from small import B, H, I, S, normal, parameters
 from torch import Tensor
 
 from rnn_study.cells import CELLS
 from rnn_study.dynamics import bifurcations, changes, constant_input, fixed_points, iterate
 
+search = importlib.import_module("rnn_study.dynamics.fixed_points")  # the function has its name
 STARTS = torch.linspace(-1.6, 1.7, 93, dtype=F64)[None, None, :, None]
 
 
@@ -60,6 +62,19 @@ class TestFixedPoints:
         found = fixed_points(lambda x: x + 1 + x * x, STARTS)
         assert len(found) == 0
         assert len(found.of(0, 0)) == len(found[found.stable]) == 0
+
+    def test_in_small_pieces_are_the_same(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        cell = CELLS["lstm"]
+        weights = cell.weights(parameters(cell, dtype=F64))
+        step = constant_input(cell, weights, normal(S, B, I, dtype=F64))
+        starts = normal(S, B, 5, cell.state_size(H), dtype=F64)
+        whole = fixed_points(step, starts)
+        monkeypatch.setattr(search, "_AT_ONCE", 1)
+        monkeypatch.setattr(search, "_PUSHED", 7 * S * B * cell.state_size(H))
+        pieces = fixed_points(step, starts)
+        torch.testing.assert_close(pieces.point, whole.point)
+        torch.testing.assert_close(pieces.multipliers.abs(), whole.multipliers.abs())
+        assert torch.equal(pieces.hits, whole.hits)
 
     @pytest.mark.parametrize("name", CELLS)
     def test_of_cells_are_fixed(self, name: str) -> None:

@@ -15,6 +15,9 @@ from rnn_study.dynamics.step import Step
 
 _AT_ONCE = 2**24
 """Entries of the Jacobians that are held at a time: 128 MiB in float64."""
+_PUSHED = 2**19
+"""Entries of the deviations that are pushed at a time: what a step holds of them on the way is some
+tens of times as much."""
 
 
 @dataclass(frozen=True)
@@ -154,10 +157,11 @@ def _jacobian(
     step: Step, x: Float[Tensor, "S B P D"]
 ) -> tuple[Float[Tensor, "S B P D D"], Float[Tensor, "S B P D"]]:
     """The Jacobian at each point, rows of outputs, and the next states."""
-    size = x.shape[-1]
     flat = x.flatten(1, 2)
-    eye = torch.eye(size, dtype=x.dtype, device=x.device)
-    moved, jacobian = evolve(step, flat, eye.expand(*flat.shape, size))
+    eye = torch.eye(x.shape[-1], dtype=x.dtype, device=x.device)
+    columns = eye.split(max(1, _PUSHED // flat.numel()), 1)
+    parts = [evolve(step, flat, part.expand(*flat.shape, -1)) for part in columns]
+    jacobian, moved = torch.cat([pushed for _, pushed in parts], -1), parts[0][0]
     return jacobian.unflatten(1, x.shape[1:3]), moved.unflatten(1, x.shape[1:3])
 
 
