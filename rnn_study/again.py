@@ -15,8 +15,10 @@ from rnn_study.search import Search
 from rnn_study.words import written
 
 
-def command(presets: Mapping[str, Preset], study: Study) -> str:
+def command(presets: Mapping[str, Preset], study: Study, data: Path | None = None) -> str:
     """A line that asks for `study`: the preset that is nearest to it, and what differs.
+
+    `data`: the folder of the text that it reads, if that is not the project's own.
 
     However it was asked for, and whatever its storage: equal studies have equal lines.
     """
@@ -25,6 +27,8 @@ def command(presets: Mapping[str, Preset], study: Study) -> str:
     line = ["python", _script(), "--preset", name]
     for flag, value in differing[name].items():
         line += ["--" + flag.replace("_", "-"), *([] if value is True else written(flag, value))]
+    if data != presets[name].data:
+        line += ["--data", str(data)]
     return shlex.join(line)
 
 

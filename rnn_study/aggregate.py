@@ -192,14 +192,14 @@ def seeds_needed(
 
     Columns: seeds; share_width, what the interval of the share solved is now, and share_seeds, how
     many make it at most `share_width`, if the share stays; iqm_width and iqm_seeds, likewise for
-    the interquartile mean of `metric` and `metric_width` (default: a fifth of the task's baseline),
-    if the spread stays. Missing: no finished seed; for iqm_seeds, no spread seen, and for iqm_width
-    fewer than six seeds. A guess from few seeds is rough. The columns of the share are left out
-    where the task has no goal.
+    the interquartile mean of `metric` and `metric_width` (default: the metric's own), if the spread
+    stays. Missing: no finished seed; for iqm_seeds, no spread seen, and for iqm_width fewer than
+    six seeds. A guess from few seeds is rough. The columns of the share are left out where the task
+    has no goal.
     """
     table, known = seed_sensitivity(runs, metric), metric_of(runs)
     column, levels = column_of(runs, metric), [*CONDITION, *varying(runs)]
-    wanted = known.baseline / 5 if metric_width is None else metric_width
+    wanted = known.width if metric_width is None else metric_width
     rows = []
     for (_, group), row in zip(conditions(runs, levels), table.to_dict("records"), strict=True):
         found: dict[str, object] = {"seeds": row["seeds"]}

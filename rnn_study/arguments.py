@@ -11,6 +11,7 @@ import sys
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, make_dataclass
+from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
 import docstring_parser
@@ -31,12 +32,18 @@ DEFAULT = "laptop"
 """The preset that is meant where none is named."""
 
 
+_DATA = """Folder with the train.txt, valid.txt and test.txt that a language model reads; none: a
+small text that the project makes itself."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Preset:
     """A study and how it runs, under a name on the command line."""
 
     study: Study
     execution: Execution = field(default_factory=Execution)
+    data: Path | None = None
+    """The folder of the text that it reads; None: the project's own, or it reads none."""
     description: str
     """What it is for and how long it takes, in a few words."""
 
@@ -48,6 +55,7 @@ class Request:
     study: Study
     execution: Execution
     dry_run: bool
+    data: Path | None = None
 
 
 def parse(presets: Mapping[str, Preset], question: str, argv: Sequence[str]) -> Request:
@@ -65,7 +73,7 @@ def parse(presets: Mapping[str, Preset], question: str, argv: Sequence[str]) -> 
     preset = presets[name]
 
     training = [f.name for f in fields(Training)]
-    grid = [f.name for f in fields(Study) if f.name not in training]
+    grid = [f.name for f in fields(Study) if f.name not in (*training, "corpus")]
     placement = [f.name for f in fields(Execution)]
     searching = [f.name for f in fields(Search) if f.name not in ("low", "high")]
     defaults = next(iter(preset.study.searches().values()), Search(1e-4, 1e-1))
@@ -75,11 +83,12 @@ def parse(presets: Mapping[str, Preset], question: str, argv: Sequence[str]) -> 
         "training": _section(Training, training, preset.study),
         "execution": _section(Execution, placement, preset.execution),
     }
+    data = _flag("data", Path | None, preset.data, _DATA)
     dry_run = _flag("dry_run", bool, False, "Print the plan (trials, packs, time); start nothing.")
     nested = [
         (title, section, field(default_factory=section)) for title, section in sections.items()
     ]
-    command: Any = make_dataclass("Command", [preset_flag, dry_run, *nested])
+    command: Any = make_dataclass("Command", [preset_flag, data, dry_run, *nested])
     if {"-h", "--help"} & set(argv):
         _introduce(presets, question)
     made, unknown = tyro.cli(
@@ -91,7 +100,7 @@ def parse(presets: Mapping[str, Preset], question: str, argv: Sequence[str]) -> 
     )
     if unknown:
         options = [f"search_{name}" for name in searching]
-        known = ["preset", "dry_run", *grid, *options, *training, *placement]
+        known = ["preset", "data", "dry_run", *grid, *options, *training, *placement]
         raise InvalidInput("argument", unknown[0], _hint(unknown[0], known))
     values = {
         name: checked(name, value)
@@ -104,6 +113,7 @@ def parse(presets: Mapping[str, Preset], question: str, argv: Sequence[str]) -> 
         Study(**{name: values[name] for name in (*training, *grid)}),
         Execution(**{name: values[name] for name in placement}),
         made.dry_run,
+        checked("data", made.data),
     )
 
 

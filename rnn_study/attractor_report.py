@@ -27,7 +27,7 @@ from rnn_study import (
 from rnn_study.config import Trial
 from rnn_study.dynamics import Kind
 from rnn_study.looks import label
-from rnn_study.tasks import TASKS
+from rnn_study.tasks import sequence_task
 from rnn_study.training import Album
 from rnn_study.training.watch import column
 
@@ -67,7 +67,7 @@ def attractor_table(
 def _row(
     group: pd.DataFrame, histories: Mapping[str, pd.DataFrame], bifurcations: pd.DataFrame
 ) -> dict[str, Any]:
-    task = TASKS[group["task"].iloc[0]]
+    task = sequence_task(group["task"].iloc[0])
     probes, shown = list(task.probes()), task.shown[0]
     single, ends = 0, []
     for trial_id in group["trial_id"]:
@@ -144,7 +144,7 @@ def write(
         if drawn:
             paths += report.write_figure(folder / "orbits", portrait_figures.compared(drawn))
         for title, (trial, album) in drawn.items():
-            if len(TASKS[trial.task].answers) > 1:
+            if len(sequence_task(trial.task).answers) > 1:
                 figure = portrait_figures.all_pairs(title, trial, album)
                 paths += report.write_figure(folder / f"orbits_{trial.cell}", figure)
     return table, paths

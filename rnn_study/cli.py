@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,9 @@ from rnn_study.arguments import Preset, Request, parse
 from rnn_study.errors import InvalidInput, require
 from rnn_study.execution import Execution
 from rnn_study.progress import observer, say
-from rnn_study.tasks import TASKS
+from rnn_study.tasks import TASKS, sequence_task
+from rnn_study.tasks.corpus import Corpus
+from rnn_study.texts import prepare
 
 if TYPE_CHECKING:
     from rnn_study.report_tables import Shown
@@ -44,8 +47,10 @@ def main(presets: Mapping[str, Preset], question: str, argv: Sequence[str] | Non
     try:
         request = parse(presets, question, sys.argv[1:] if argv is None else argv)
         _check(request.execution)
-        again = command(presets, request.study)
-        return _plan(request) if request.dry_run else _run(request, question, again)
+        again = command(presets, request.study, request.data)
+        study, corpus = prepare(request.study, request.data, request.execution.corpora)
+        request = replace(request, study=study)
+        return _plan(request) if request.dry_run else _run(request, corpus, question, again)
     except InvalidInput as refused:
         print("error:", " ".join(str(refused).split()), file=sys.stderr)
         return REFUSED
@@ -69,14 +74,14 @@ def _plan(request: Request) -> int:
     return OK
 
 
-def _run(request: Request, question: str, again: str) -> int:
+def _run(request: Request, corpus: Corpus | None, question: str, again: str) -> int:
     from rnn_study import scheduling  # ray and mlflow take seconds to import
 
     name = request.study.name
     say(f"{name}: looking up finished trials; Ray starts if any are missing", sys.stdout)
     try:
         with closing(observer()) as watching:  # or an interrupted terminal keeps the live table
-            report = scheduling.run(request.study, request.execution, watching)
+            report = scheduling.run(request.study, request.execution, watching, corpus)
     except scheduling.Interrupted as interrupted:
         print(f"{interrupted} {_AGAIN}", flush=True)
         return interrupted.exit_code
@@ -89,6 +94,7 @@ def _show(request: Request, outcome: Report, question: str, again: str) -> None:
     from rnn_study import (
         aggregate,
         attractor_report,
+        language_report,
         report,
         report_tables,
         search_report,
@@ -103,7 +109,12 @@ def _show(request: Request, outcome: Report, question: str, again: str) -> None:
     if study.searches():
         written += search_report.write(study, outcome.search, folder)
         more["learning_rates"] = search_report.table(study, outcome.search)
-    if study.dynamics_every:
+    of_text: Mapping[str, Shown] = {}
+    if TASKS[study.task].reads_text:
+        of_text, files = _write_texts(request, outcome)
+        written += files
+        more |= of_text
+    elif study.dynamics_every:
         attractors, files = _write_attractors(request, outcome)
         written += files
         more["attractors"] = report_tables.attractors(attractors)
@@ -126,8 +137,10 @@ def _show(request: Request, outcome: Report, question: str, again: str) -> None:
         split = aggregate.variance_split(outcome.runs)
         console.print(terminal.variance_split(split, metric))
         console.print()
+    if of_text:
+        console.print(language_report.printed(of_text))
     if attractors is not None:
-        shown = TASKS[study.task].shown[0]
+        shown = sequence_task(study.task).shown[0]
         console.print(attractor_report.found(attractors, shown))
         console.print()
     if outcome.failures:
@@ -166,6 +179,19 @@ def _write_attractors(request: Request, outcome: Report) -> tuple[pd.DataFrame, 
         outcome.runs,
         outcome.histories,
         tracking.read_bifurcations(uri, outcome.runs),
+        lambda run_id: tracking.read_album(uri, run_id),
+        request.execution.results(request.study),
+    )
+
+
+def _write_texts(request: Request, outcome: Report) -> tuple[dict[str, Shown], list[Path]]:
+    """The tables of language models, and the files of tables and figures."""
+    from rnn_study import language_report, tracking
+
+    uri = request.execution.resolved_tracking_uri
+    return language_report.write(
+        outcome.runs,
+        outcome.histories,
         lambda run_id: tracking.read_album(uri, run_id),
         request.execution.results(request.study),
     )

@@ -51,6 +51,8 @@ class Study(Training):
     """Draws the data, the same for every seed."""
     tie_seeds: bool = False
     """Draw the data from each trial's own seed, as the authors' code does."""
+    corpus: str = ""
+    """The text that is read, by a hash of its content; --data finds it."""
     data_seeds: int = 1
     """Data seeds, from --data-seed on; every seed is trained on each: a crossed design, which tells
     the data's part in the variance from the weights'."""
@@ -138,6 +140,7 @@ class Study(Training):
             learning_rate=learning_rate,
             seed=seed,
             data_seed=seed if self.tie_seeds else own,
+            corpus=self.corpus,
         )
 
     def _found(self, cell: str, length: int, rates: Mapping[Condition, float]) -> float | None:

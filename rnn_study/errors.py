@@ -45,6 +45,13 @@ def require_positive(name: str, value: Any) -> float:
     return float(value)
 
 
+def require_share(name: str, value: Any) -> float:
+    """The value as a float; it must be a number from 0 to below 1."""
+    number = isinstance(value, Real) and not isinstance(value, bool)
+    require(bool(number and 0 <= value < 1), name, value, "use a number from 0 to below 1")
+    return float(value)
+
+
 def require_values(name: str, values: Any, least: int = 1) -> tuple[Any, ...]:
     """The values as a tuple; they must be a list of at least `least`, each there once."""
     several = isinstance(values, Iterable) and not isinstance(values, str)

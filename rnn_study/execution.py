@@ -67,6 +67,11 @@ class Execution:
         return self.storage / "studies" / study.name
 
     @property
+    def corpora(self) -> Path:
+        """The folder of all texts that were tokenised."""
+        return self.storage / "corpora"
+
+    @property
     def checkpoints(self) -> Path:
         """The folder of all checkpoints, one folder a trial id."""
         return self.storage / "checkpoints"

@@ -172,7 +172,8 @@ def training_histories(
     figure.supxlabel("epoch", fontsize=TEXT)
     figure.supylabel(metric.title, fontsize=TEXT)
     drawn = list(_seeds(runs).itertuples())
-    line = {metric.baseline_name: Line2D([], [], color="black", **DOTTED)} if baseline else {}
+    line = {metric.baseline_name: Line2D([], [], color="black", **DOTTED)}
+    line = line if baseline and metric.baseline_name else {}
     put_legend(figure, kinds(drawn, metric) | ends(drawn) | line)
     return figure
 

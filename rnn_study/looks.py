@@ -115,6 +115,7 @@ def metric_axis(
     ax.set_ylabel(name, fontsize=TEXT)
     ax.tick_params(labelsize=SMALL)
     ax.spines[["top", "right"]].set_visible(False)
+    baseline = baseline and bool(metric.baseline_name)
     if baseline:
         ax.axhline(metric.baseline, color="black", zorder=1, **DOTTED)
     if baseline and name_it:

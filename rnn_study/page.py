@@ -48,11 +48,14 @@ _TITLES: Final = {
     "variance_split": "Whose the variance is",
     "learning_rates": "Learning rates found",
     "attractors": "Attractors",
+    "perplexity": "Perplexity",
+    "repetition": "When fed-back text repeats itself",
 }
 _CAPTIONS: Final = {
     "_by_length": "By sequence length: every seed a dot, a cell's medians as bars.",
     "training_histories": "Every seed a line: validation solid, training dashed.",
     "search": "Searches: the seeds of every proposed rate; the line is the rate found.",
+    "repetition": "Words until fed-back text repeats itself: every seed and first word a dot.",
     "orbits_": "{cell}: orbits of every output under every input, against the epoch.",
     "orbits": "Orbits under a constant input, against the epoch: one network of each cell.",
 }

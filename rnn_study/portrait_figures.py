@@ -18,7 +18,7 @@ from matplotlib.ticker import MaxNLocator
 from rnn_study.config import Trial
 from rnn_study.diagrams import EPOCHS, orbit_diagram_3d
 from rnn_study.looks import LOOKS, SMALL, TEXT
-from rnn_study.tasks import TASKS
+from rnn_study.tasks import sequence_task
 from rnn_study.training import Album
 
 LAST: Final = 100
@@ -34,12 +34,12 @@ def of_run(trial: Trial, album: Album) -> Figure:
 
     Strong: from the zero state; pale: from the random ones. Outputs stand side by side.
     """
-    names = TASKS[trial.task].answers
+    names = sequence_task(trial.task).answers
     columns = min(len(album.probes), 5 if len(names) == 1 else 3)
     rows = -(-len(album.probes) // columns)
     figure = Figure(figsize=(2.3 * columns + 0.6, 1.7 * rows + 0.7), layout="constrained")
     panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-    shown = _chosen(album)
+    shown = chosen(album)
     gap = np.diff(album.epochs[shown]).min(initial=album.epochs[-1])
     beside = (np.arange(len(names)) - (len(names) - 1) / 2) * 0.18 * gap
     for b, (ax, probe) in enumerate(zip(panels.flat, album.probes, strict=False)):
@@ -56,7 +56,7 @@ def of_run(trial: Trial, album: Album) -> Figure:
         ax.tick_params(labelsize=SMALL)
         ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
         ax.spines[["top", "right"]].set_visible(False)
-    panels[0, 0].set_ylim(*_limits(album.portraits.orbits[shown, :, 0, -LAST:]))
+    panels[0, 0].set_ylim(*limits(album.portraits.orbits[shown, :, 0, -LAST:]))
     if len(names) > 1:
         handles = panels[0, 0].get_lines()[1::2]
         figure.legend(
@@ -76,64 +76,64 @@ def compared(albums: Mapping[str, tuple[Trial, Album]]) -> Figure:
     output). `albums`: by title.
     """
     trials = [trial for trial, _ in albums.values()]
-    task = TASKS[trials[0].task]
+    task = sequence_task(trials[0].task)
     wide = len(task.shown) > 1
     rows, columns = (len(albums), len(task.shown)) if wide else (1, len(albums))
     figure = Figure(figsize=(3.1 * columns + 0.9, 2.5 * rows + 0.3), layout="constrained")
     panels = figure.subplots(rows, columns, squeeze=False, subplot_kw={"projection": "3d"})
-    scale = _scale([album for _, album in albums.values()])
+    norm = scale([album for _, album in albums.values()])
     for place, (title, (_, album)) in enumerate(albums.items()):
         for column, probe in enumerate(task.shown):
             ax = panels[place, column] if wide else panels[0, place]
-            _draw(album, probe, 0, ax, scale)
+            _draw(album, probe, 0, ax, norm)
             words = f"{title}\ninput {probe}" + f", output {task.answers[0]}" * wide
             ax.set_title(words, fontsize=SMALL, y=0.97)
-    _bar(figure, panels.ravel().tolist(), scale)
+    bar(figure, panels.ravel().tolist(), norm)
     figure.set_layout_engine("constrained", wspace=0.16)
     return figure
 
 
 def all_pairs(title: str, trial: Trial, album: Album) -> Figure:
     """Every input with every output, a row an input: the paper's Supplementary Figures 3 and 4."""
-    task = TASKS[trial.task]
+    task = sequence_task(trial.task)
     rows, columns = len(album.probes), len(task.answers)
     figure = Figure(figsize=(2.4 * columns + 0.9, 1.9 * rows + 0.4), layout="constrained")
     panels = figure.subplots(rows, columns, squeeze=False, subplot_kw={"projection": "3d"})
-    scale = _scale([album])
+    norm = scale([album])
     for row, probe in enumerate(album.probes):
         for column, name in enumerate(task.answers):
             ax = panels[row, column]
-            _draw(album, probe, column, ax, scale)
+            _draw(album, probe, column, ax, norm)
             ax.set(xlabel="", ylabel="", zlabel="")
             ax.yaxis.set_major_locator(MaxNLocator(2))
             ax.set_title(f"input {probe}, output {name}", fontsize=SMALL, y=0.97)
     figure.suptitle(
         f"{title}: epoch (along), $y_t$ (across), $y_t - y_{{t-1}}$ (up)", fontsize=TEXT
     )
-    _bar(figure, panels.ravel().tolist(), scale)
+    bar(figure, panels.ravel().tolist(), norm)
     figure.set_layout_engine("constrained", rect=(0.01, 0, 0.99, 1))
     return figure
 
 
-def _draw(album: Album, probe: str, output: int, ax: Any, scale: Normalize) -> None:
+def _draw(album: Album, probe: str, output: int, ax: Any, norm: Normalize) -> None:
     """One panel: the last states from all starts, as far as they are on the scale of the first."""
-    shown, b = _chosen(album), album.probes.index(probe)
+    shown, b = chosen(album), album.probes.index(probe)
     visited = album.portraits.orbits[shown, b, :, -LAST:, output]  # (E, P, T)
     drawn = orbit_diagram_3d(album.epochs[shown], visited, ax)
-    drawn.set_norm(scale)
+    drawn.set_norm(norm)
     ax.patch.set_visible(False)  # or it hides its neighbour's label
-    ax.set_xlim(0, scale.vmax)
-    ax.set_ylim(*_limits(visited[:, 0]))
-    ax.set_zlim(*_limits(np.diff(visited[:, 0], axis=-1)))
+    ax.set_xlim(0, norm.vmax)
+    ax.set_ylim(*limits(visited[:, 0]))
+    ax.set_zlim(*limits(np.diff(visited[:, 0], axis=-1)))
 
 
-def _chosen(album: Album) -> np.ndarray:
+def chosen(album: Album) -> np.ndarray:
     """Which epochs are drawn."""
     count = len(album.epochs)
     return np.unique(np.linspace(0, count - 1, min(count, MOST)).round().astype(int))
 
 
-def _limits(values: np.ndarray) -> tuple[float, float]:
+def limits(values: np.ndarray) -> tuple[float, float]:
     """What holds nearly all values, with a margin."""
     if not np.isfinite(values).any():
         return -1.0, 1.0
@@ -142,11 +142,13 @@ def _limits(values: np.ndarray) -> tuple[float, float]:
     return low - margin, high + margin
 
 
-def _scale(albums: Sequence[Album]) -> Normalize:
+def scale(albums: Sequence[Album]) -> Normalize:
+    """One scale of colours for the epochs of all."""
     return Normalize(0, max(int(album.epochs[-1]) for album in albums))
 
 
-def _bar(figure: Figure, panels: list[Axes], scale: Normalize) -> None:
-    bar = figure.colorbar(ScalarMappable(scale, EPOCHS), ax=panels, shrink=0.6, aspect=25, pad=0.09)
-    bar.set_label("epoch", fontsize=TEXT)
-    bar.ax.tick_params(labelsize=SMALL)
+def bar(figure: Figure, panels: list[Axes], norm: Normalize) -> None:
+    """Adds a colour bar of epochs."""
+    made = figure.colorbar(ScalarMappable(norm, EPOCHS), ax=panels, shrink=0.6, aspect=25, pad=0.09)
+    made.set_label("epoch", fontsize=TEXT)
+    made.ax.tick_params(labelsize=SMALL)

@@ -14,9 +14,9 @@ from rnn_study.cells import CELLS
 from rnn_study.config import Trial
 from rnn_study.dynamics import Bifurcation, Kind, Step, advance, constant_input
 from rnn_study.dynamics.continuation import passed
-from rnn_study.tasks import TASKS
+from rnn_study.tasks import TASKS, sequence_task
 from rnn_study.tracking import ALBUM, BIFURCATIONS
-from rnn_study.training import Album
+from rnn_study.training import Album, text_watch
 from rnn_study.training.album import bind
 
 DIAGRAM: Final = "attractors.png"
@@ -43,9 +43,14 @@ _PIECES = 8
 
 def write(trial: Trial, pages: Path, last: int, out: Path) -> None:
     """Writes the artifacts of a finished trial into `out`. `pages`: the folder of its portraits."""
-    from rnn_study import portrait_figures  # matplotlib takes a second
+    from rnn_study import language_figures, portrait_figures  # matplotlib takes a second
 
-    album = bind(pages, tuple(TASKS[trial.task].probes()), last)
+    if TASKS[trial.task].reads_text:
+        album = bind(pages, text_watch.probes(trial.words), last)
+        album.save(out / ALBUM)
+        language_figures.of_run(trial, album).savefig(out / DIAGRAM, dpi=110)
+        return
+    album = bind(pages, tuple(sequence_task(trial.task).probes()), last)
     album.save(out / ALBUM)
     bifurcations_of(trial, album).to_csv(out / BIFURCATIONS, index=False)
     portrait_figures.of_run(trial, album).savefig(out / DIAGRAM, dpi=110)
@@ -61,7 +66,7 @@ def bifurcations_of(trial: Trial, album: Album) -> pd.DataFrame:
     stability. `multiplier`: the absolute value of the eigenvalue that crossed, just after;
     `period`: the steps in which it turns once, what an oscillation is born with.
     """
-    probe = TASKS[trial.task].shown[0]
+    probe = sequence_task(trial.task).shown[0]
     b = album.probes.index(probe)
     kinds, counts = album.portraits.kind[:, b], album.portraits.attractors[:, b]
     rows = []
@@ -98,7 +103,7 @@ def _passed(trial: Trial, album: Album, e: int, probe: str) -> list[Bifurcation]
     at_rest = album.portraits.kind[e : e + 2, b] == Kind.FIXED_POINT
     if not at_rest.any():
         return []
-    cell, held = CELLS[trial.cell], TASKS[trial.task].probes()[probe]
+    cell, held = CELLS[trial.cell], sequence_task(trial.task).probes()[probe]
     x = torch.from_numpy(held)[None, None]
 
     def step_at(share: float) -> Step:

@@ -104,7 +104,7 @@ def cell_comparison(table: pd.DataFrame, metric: Metric, rates: bool) -> Shown:
 
 def seeds_needed(runs: pd.DataFrame, metric: Metric) -> Shown:
     """How many seeds the intervals need."""
-    wanted = metric.baseline / 5
+    wanted = metric.width
     table = aggregate.seeds_needed(runs, share_width=SHARE_WIDTH, metric_width=wanted)
     share: _Columns = {
         "share width": lambda row: fraction(row["share_width"]),

@@ -85,7 +85,8 @@ def searches(proposals: pd.DataFrame, seeds: pd.DataFrame, metric: Metric) -> Fi
         ax.label_outer()
     figure.supxlabel("learning rate", fontsize=TEXT)
     figure.supylabel(f"validation {metric.title}", fontsize=TEXT)
-    baseline = {metric.baseline_name: Line2D([], [], color="black", **DOTTED)}
+    line = Line2D([], [], color="black", **DOTTED)
+    baseline = {metric.baseline_name: line} if metric.baseline_name else {}
     put_legend(figure, _legend(proposals) | baseline)
     return figure
 

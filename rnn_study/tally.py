@@ -157,7 +157,7 @@ class Tally:
             return  # trained before an interruption, recorded only now
         tally = self.of([trial])
         tally.closed[trial.id] = int(summary.get("epochs_trained", trial.epochs))
-        final, best = (summary.get(column, math.nan) for column in tally.metric.columns)
+        final, best = (summary.get(column, math.nan) for column in tally.metric.columns[:2])
         tally.see(trial, np.array([best, final]))
         tally.solved, tally.diverged = tally.solved + solved, tally.diverged + diverged
 

@@ -20,6 +20,7 @@ from rnn_study.errors import (
     require,
     require_member,
     require_positive,
+    require_share,
     require_values,
     require_whole,
 )
@@ -40,9 +41,9 @@ class Training:
     batch: int = 100
     """Sequences in a batch; the training data must divide into whole batches."""
     train_size: int = 1000
-    """Training sequences."""
+    """Training sequences; of a text, tokens from its beginning (0: all)."""
     val_size: int = 1000
-    """Validation sequences."""
+    """Validation sequences; of a text, tokens from its beginning, and likewise of the test text."""
     decay_epochs: tuple[int, ...] | Mapping[str, tuple[int, ...]] = (500, 1000, 2000)
     """Epochs after which the learning rate is multiplied by --decay: for all cells, or for those
     named alone, as `lstm=500,1000`."""
@@ -57,10 +58,29 @@ class Training:
     it, and other results. It needs --device cuda."""
     dynamics_every: int = 0
     """Epochs between two looks at a network's attractors; it also has one at its end. 0: none."""
+    patience: int = 0
+    """The learning rate is multiplied by --decay after more than so many epochs without a better
+    validation loss, instead of at --decay-epochs; 0: it is not."""
+    least_rate: float = 0.0
+    """A trial ends when its learning rate falls below this."""
+    dropout: float = 0.0
+    """Share of the recurrent layer's inputs and outputs that training leaves out, in steps of
+    1/256; of a task that reads a text."""
+    vocabulary: int = 0
+    """Most frequent words that a network knows, the others are <unk>; of a text. 0: all."""
+    words: tuple[str, ...] = ()
+    """Words of a text that are held as inputs when attractors are looked at, and fed as the first
+    when a network reads its own words; their outputs are watched."""
 
     def __post_init__(self) -> None:
-        for name in ("hidden", "epochs", "batch", "train_size", "val_size"):
+        for name in ("hidden", "epochs", "batch"):
             self._set(name, require_whole(name, getattr(self, name), 1))
+        task = TASKS.get(str(getattr(self, "task", "")))
+        least = 0 if task is not None and task.reads_text else 1
+        for name in ("train_size", "val_size"):
+            self._set(name, require_whole(name, getattr(self, name), least))
+        for name in ("patience", "vocabulary"):
+            self._set(name, require_whole(name, getattr(self, name), 0))
         self._set("decay_epochs", by_cell("decay_epochs", self.decay_epochs, _epochs))
         self._set("decay", require_positive("decay", self.decay))
         self._set("clip", require_positive("clip", self.clip))
@@ -68,12 +88,9 @@ class Training:
         require(isinstance(self.tf32, bool), "tf32", self.tf32, "use True or False")
         every = require_whole("dynamics_every", self.dynamics_every, 0)
         self._set("dynamics_every", every)
-        require(
-            self.train_size % self.batch == 0,
-            "batch",
-            self.batch,
-            f"use a divisor of train_size = {self.train_size}",
-        )
+        self._set("least_rate", require_share("least_rate", self.least_rate))
+        self._set("dropout", require_share("dropout", self.dropout))
+        self._set("words", require_values("words", self.words, least=0))
 
     def _set(self, name: str, value: object) -> None:
         """Stores a value in its plain type: equal settings are written, and hashed, alike."""
@@ -102,6 +119,8 @@ class Trial(Training):
     """Draws the data."""
     decay_epochs: tuple[int, ...] = (500, 1000, 2000)
     """Epochs after which the learning rate is multiplied by `decay`."""
+    corpus: str = ""
+    """The text that is read, as `Corpus.id`: a hash of its content."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -109,6 +128,7 @@ class Trial(Training):
         require_member("cell", self.cell, CELLS)
         of_study = isinstance(self.decay_epochs, Mapping)
         require(not of_study, "decay_epochs", self.decay_epochs, "use the epochs of this cell")
+        TASKS[self.task].check(self)
         low = TASKS[self.task].min_length
         self._set("length", require_whole("length", self.length, 1))
         require(
@@ -133,9 +153,14 @@ class Trial(Training):
 
     @property
     def cost(self) -> float:
-        """Floating-point operations of the recurrent products, if it trains to its last epoch."""
+        """Floating-point operations of the products, if it trains to its last epoch.
+
+        Of those with the recurrent matrix, and of what the task says of its own.
+        """
+        task = TASKS[self.task]
         sequences = self.epochs * (3 * self.train_size + self.val_size)  # backward costs twice
-        return 2.0 * sequences * self.length * CELLS[self.cell].gates * self.hidden**2
+        steps = sequences * (1 if task.reads_text else self.length)
+        return steps * (2.0 * CELLS[self.cell].gates * self.hidden**2 + task.cost(self))
 
 
 @dataclass(frozen=True)
@@ -210,12 +235,23 @@ def _epochs(name: str, values: Any) -> tuple[int, ...]:
     return tuple(require_whole(name, each, 1) for each in require_values(name, values, least=0))
 
 
-_ABSENT = {"dynamics_every": 0, "data_seeds": 1, "tf32": False}
+_ABSENT = {
+    "dynamics_every": 0,
+    "data_seeds": 1,
+    "tf32": False,
+    "patience": 0,
+    "least_rate": 0.0,
+    "dropout": 0.0,
+    "vocabulary": 0,
+    "words": (),
+    "corpus": "",
+}
 """Fields that came after the first ids were given, and the value that leaves those as they were."""
 
 
 def digest(values: Mapping[str, Any]) -> str:
     """A hash of plain values, the same on every machine."""
-    present = {k: v for k, v in values.items() if k not in _ABSENT or v != _ABSENT[k]}
+    plain = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+    present = {k: v for k, v in values.items() if k not in _ABSENT or plain[k] != _ABSENT[k]}
     text = json.dumps(present, sort_keys=True, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -62,7 +62,7 @@ def _read_and_label(name: str, hint: Any) -> tuple[Read, str]:
         return _one(_whole_or_auto, "use a whole number or auto"), "N"
     if hint in (float, float | None):
         return _one(float, "use a number"), "X"
-    if hint is Path:
+    if hint in (Path, Path | None):
         return _one(Path), "DIR"
     if hint in (str, str | None):
         return _one(str), label

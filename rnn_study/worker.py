@@ -62,8 +62,9 @@ def train_pack(config: dict[str, Any]) -> Iterator[dict[str, Message]]:
         left = tuple(trial for trial in pack.trials if trial.id not in hopeless)
     if left:
         device, seconds = config["device"], config["checkpoint_seconds"]
-        runner = Eager if config["cuda_graphs"] == "off" else None
-        for epoch in train(Pack(left), device, checkpoints, seconds, judge, runner):
+        plain = config["cuda_graphs"] == "off" and not TASKS[pack.trials[0].task].reads_text
+        runner, corpora = Eager if plain else None, Path(config["corpora"])
+        for epoch in train(Pack(left), device, checkpoints, seconds, judge, runner, corpora):
             message.add(epoch)
             if time.monotonic() - sent >= REPORT_SECONDS:
                 yield {"message": message}

@@ -20,6 +20,14 @@ from rnn_study.tasks import TASKS
 
 pytestmark = pytest.mark.usefixtures("unchecked")
 
+OF_TEXTS = {
+    "patience": 3,
+    "least_rate": 1e-7,
+    "dropout": 0.5,
+    "vocabulary": 500,
+    "words": ("is",),
+    "corpus": "0123456789abcdef",
+}
 STUDY = Study(
     name="a-study",
     task="symbol",
@@ -45,10 +53,12 @@ def test_the_id_is_the_same_in_another_process():
 
 
 def test_the_id_depends_on_every_field_and_on_the_numerics(monkeypatch):
-    monkeypatch.setitem(TASKS, "other", TASKS["symbol"])
-    assert set(CHANGED) == {field.name for field in fields(Trial)}
+    monkeypatch.setitem(TASKS, "other", TASKS["language"])
+    assert {*CHANGED, *OF_TEXTS} == {field.name for field in fields(Trial)}
     ids = {PINNED.id, *(replace(PINNED, **{name: value}).id for name, value in CHANGED.items())}
-    assert len(ids) == len(CHANGED) + 1
+    reading = replace(PINNED, task="other")
+    ids |= {replace(reading, **{name: value}).id for name, value in OF_TEXTS.items()}
+    assert len(ids) == len(CHANGED) + len(OF_TEXTS) + 1
     monkeypatch.setattr(trials_module, "NUMERICS", trials_module.NUMERICS + 1)
     assert replace(PINNED).id not in ids
 
@@ -82,7 +92,7 @@ def test_a_study_expands_by_cell_then_length_then_seed():
 def test_a_study_hands_its_settings_to_every_trial():
     mine = {k: v for k, v in CHANGED.items() if k in {f.name for f in fields(config.Training)}}
     for trial in replace(STUDY, **mine, data_seed=7).trials():
-        assert trial.training() == mine
+        assert trial.training() == {**STUDY.training(), **mine}
         assert trial.data_seed == 7 and trial.task == "symbol"
 
 
@@ -204,7 +214,7 @@ def test_a_decay_epoch_is_a_count(epoch):
         ("learning_rate", -1.0, "-1.0", "finite number above 0"),
         ("learning_rate", float("nan"), "nan", "finite number above 0"),
         ("learning_rate", {"lstm": 1.0, "orthogonal": -1}, "-1", "finite number above 0"),
-        ("task", "cosine", "'cosine'", "choose from sine, symbol"),
+        ("task", "cosine", "'cosine'", "choose from language, sine, symbol"),
         ("data_seed", -1, "-1", "whole number of at least 0"),
         ("data_seeds", 0, "0", "whole number of at least 1"),
         ("data_seeds", 2.5, "2.5", "whole number of at least 1"),

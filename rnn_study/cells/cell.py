@@ -67,8 +67,13 @@ class Cell(ABC):
         """The part of a state that the read-out sees."""
         return state
 
-    def project_(self, params: Parameters) -> None:  # noqa: B027 (most cells allow any)
-        """Moves parameters, in place, into the set that the cell allows; after each update."""
+    def project_(  # noqa: B027 (most cells allow any)
+        self, params: Parameters, largest: Float[Tensor, "S"] | None = None
+    ) -> None:
+        """Moves parameters, in place, into the set that the cell allows; after each update.
+
+        `largest`: what bounds the absolute value of every member's inputs; None: one.
+        """
 
 
 def uniform(rng: np.random.Generator, bound: float, *shape: int) -> np.ndarray:

@@ -27,8 +27,9 @@ class StableLSTM(LSTM):
     paper's Table 1 comes from this rule.
 
     `provable`: the absolute sum of the weights that enter a unit is scaled down to the same budgets
-    where it exceeds them, and the forget bias is zero. With inputs of absolute value at most one
-    the condition of `is_contractive` then holds at every step.
+    where it exceeds them, and the forget bias is zero. The forget gate's weights that enter from
+    the input are held to their budget over the largest input that there can be, so the condition
+    of `is_contractive` holds at every step, for that input.
     """
 
     def __init__(self, rule: Literal["authors", "provable"] = "authors") -> None:
@@ -43,11 +44,14 @@ class StableLSTM(LSTM):
         return {name: tensor[0].numpy() for name, tensor in params.items()}
 
     @torch.no_grad()
-    def project_(self, params: Parameters) -> None:
+    def project_(self, params: Parameters, largest: Float[Tensor, "S"] | None = None) -> None:
         provable = self.rule == "provable"
         for name, block in _gates(params["w_h"]).items():
             _bound_(block, _BUDGETS[name], entering=provable)
-        _bound_(_gates(params["w_x"])["f"], _FORGET_INPUT, entering=provable)
+        budget: float | Tensor = _FORGET_INPUT
+        if provable and largest is not None:
+            budget = _FORGET_INPUT / largest.clamp_min(1)[:, None, None]
+        _bound_(_gates(params["w_x"])["f"], budget, entering=provable)
         if provable:
             for bias in ("b_x", "b_h"):
                 _gates(params[bias])["f"].zero_()
@@ -58,7 +62,9 @@ def _gates(tensor: Tensor) -> dict[str, Tensor]:
     return dict(zip("ifog", tensor.chunk(4, -1), strict=True))
 
 
-def _bound_(block: Float[Tensor, "S A H"], budget: float, entering: bool) -> None:
+def _bound_(
+    block: Float[Tensor, "S A H"], budget: float | Float[Tensor, "S 1 1"], entering: bool
+) -> None:
     """Scales the sums of entering weights down to the budget, or those of leaving ones to it."""
     sums = block.abs().sum(-2 if entering else -1, keepdim=True)
     tiny = torch.finfo(block.dtype).tiny

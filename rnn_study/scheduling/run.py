@@ -32,6 +32,7 @@ from rnn_study.scheduling.feed import Feed
 from rnn_study.scheduling.interruption import Signals
 from rnn_study.scheduling.lock import study_lock
 from rnn_study.scheduling.sizes import pack_sizes
+from rnn_study.tasks.corpus import Corpus
 from rnn_study.tracking import SEARCH, Results, Tracker, read_histories, read_runs
 from rnn_study.training import Checkpoints
 from rnn_study.worker import train_pack
@@ -70,10 +71,13 @@ class Report:
     busy, `log_cpu` its processor time; and `train`, spent by the packs, summed over them."""
 
 
-def run(study: Study, execution: Execution, observer: Observer) -> Report:
+def run(
+    study: Study, execution: Execution, observer: Observer, corpus: Corpus | None = None
+) -> Report:
     """Trains every trial of `study` that has not finished, and returns all of them.
 
-    Finished trials are never trained again; others go on from their checkpoints. Raises
+    `corpus`: the text that it reads, which is put where the packs find it. Finished trials are
+    never trained again; others go on from their checkpoints. Raises
     InvalidInput before anything is created, and Interrupted on SIGINT, on SIGTERM and when Ray
     dies, after the unfinished runs are marked KILLED.
     """
@@ -92,6 +96,8 @@ def run(study: Study, execution: Execution, observer: Observer) -> Report:
         tracker = Tracker(uri, study, execution.storage / "artifacts")
         folder = prepare_storage(execution, study)
         stack.enter_context(study_lock(folder, study.name))
+        if corpus is not None:
+            corpus.save(execution.corpora)
         finished = tracker.finished()
         agenda = Agenda(study, sizes, finished, Results(uri, study.name))
         unclaimed = tracker.finished(SEARCH) & {trial.id for trial in study.trials()}
@@ -181,6 +187,7 @@ def _fit(
         param_space={
             "device": resources.device,
             "checkpoints": str(execution.checkpoints),
+            "corpora": str(execution.corpora),
             "checkpoint_seconds": execution.checkpoint_seconds,
             "cuda_graphs": execution.cuda_graphs,
         },

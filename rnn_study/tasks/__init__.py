@@ -1,13 +1,36 @@
 """Tasks: a data set, a loss and its metrics, one file each. `TASKS` is their only registry."""
 
+from rnn_study.errors import require
+from rnn_study.tasks.language import Language
 from rnn_study.tasks.metric import Metric
 from rnn_study.tasks.sine import Sine
 from rnn_study.tasks.symbol import Symbol
-from rnn_study.tasks.task import Sequences, Split, Task
+from rnn_study.tasks.task import Sequences, SequenceTask, Split, Task
 
 TASKS: dict[str, Task] = {
     "symbol": Symbol(),
     "sine": Sine(),
+    "language": Language(),
 }
 
-__all__ = ["TASKS", "Metric", "Sequences", "Sine", "Split", "Symbol", "Task"]
+__all__ = [
+    "TASKS",
+    "Language",
+    "Metric",
+    "SequenceTask",
+    "Sequences",
+    "Sine",
+    "Split",
+    "Symbol",
+    "Task",
+    "sequence_task",
+]
+
+
+def sequence_task(name: str) -> SequenceTask:
+    """The task of this name, which must be one that draws sequences. Raises InvalidInput."""
+    task = TASKS[name]
+    drawing = ", ".join(k for k, each in TASKS.items() if isinstance(each, SequenceTask))
+    require(isinstance(task, SequenceTask), "task", name, f"choose from {drawing}")
+    assert isinstance(task, SequenceTask)
+    return task

@@ -20,11 +20,17 @@ class Metric:
     baseline: float
     """The value of an answer that takes no notice of the input."""
     baseline_name: str
-    """Such an answer in a word or two, beside its line in figures."""
+    """Such an answer in a word or two, beside its line in figures; empty: it has no line."""
     goal: float | None = None
     """A trial is solved, and ends, when its validation value reaches this; None: it never is."""
     logarithmic: bool = False
     """Values span orders of magnitude: a logarithmic axis, and significant digits in tables."""
+    decimals: int | None = None
+    """Decimals for people, if they shall be other than the axis asks for."""
+    precision: float | None = None
+    """Width of an interval that is narrow enough; None: a fifth of the baseline."""
+    tested: bool = False
+    """There are test data as well: a history has `test_NAME`."""
 
     @property
     def column(self) -> str:
@@ -32,9 +38,12 @@ class Metric:
         return f"val_{self.name}"
 
     @property
-    def columns(self) -> tuple[str, str]:
-        """What a run is summarised by: the last validation value, and the best of all epochs."""
-        return self.column, f"best_{self.column}"
+    def columns(self) -> tuple[str, ...]:
+        """What a run is summarised by: the last validation value, and the best of all epochs.
+
+        With test data the test value of that best epoch too.
+        """
+        return (self.column, f"best_{self.column}", *[f"test_{self.name}"] * self.tested)
 
     def best(self, values: Iterable[float]) -> float:
         """The best of some finite values."""
@@ -46,14 +55,21 @@ class Metric:
             return np.zeros(np.shape(values), dtype=bool)
         return values >= self.goal if self.larger_is_better else values <= self.goal
 
+    @property
+    def width(self) -> float:
+        """Of an interval that is narrow enough."""
+        return self.baseline / 5 if self.precision is None else self.precision
+
     def rounded(self, value: float) -> float:
         """The value to four decimals, or to four significant digits."""
+        if self.decimals is not None:
+            return round(value, self.decimals + 1)
         return float(f"{value:.4g}") if self.logarithmic else round(value, 4)
 
     def text(self, value: float, decimals: int = 3) -> str:
         """The value for people: `0.997`; logarithmic with two significant digits, `4.8e-3`."""
-        if not self.logarithmic:
-            return f"{value:.{decimals}f}"
+        if not self.logarithmic or self.decimals is not None:
+            return f"{value:.{decimals if self.decimals is None else self.decimals}f}"
         if 0.095 <= value < 99.5:
             return f"{value:.2g}" if value >= 0.995 else f"{value:.2f}"
         digits, exponent = f"{value:.1e}".split("e")

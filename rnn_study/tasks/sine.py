@@ -10,10 +10,10 @@ from torch import Tensor
 
 from rnn_study.randomness import generator
 from rnn_study.tasks.metric import Metric
-from rnn_study.tasks.task import Sequences, Split, Task
+from rnn_study.tasks.task import Sequences, SequenceTask, Split
 
 
-class Sine(Task):
+class Sine(SequenceTask):
     """A constant input names a frequency w: answer with sin(w t) at the steps t = 1, 2, 3, ...
 
     The input is w itself, in radians a step, uniform within `band`: periods of 16 to 32 steps. The

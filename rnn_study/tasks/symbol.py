@@ -9,10 +9,10 @@ from torch import Tensor
 
 from rnn_study.randomness import generator
 from rnn_study.tasks.metric import Metric
-from rnn_study.tasks.task import Sequences, Split, Task, one_hot
+from rnn_study.tasks.task import Sequences, SequenceTask, Split, one_hot
 
 
-class Symbol(Task):
+class Symbol(SequenceTask):
     """Which of p and q came first and which second, among the distractors a, b, c and d?
 
     Two relevant symbols stand at t1 in 10..18 and t2 in 40..49, counted from zero; the classes are

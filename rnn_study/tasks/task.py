@@ -1,17 +1,24 @@
-"""`Task`: the contract of a data set with its loss and metrics."""
+"""`Task`: what every task says of itself; `SequenceTask`: the contract of those that draw theirs.
+
+The other kind reads a text: `language.Language`.
+"""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 import torch
 from jaxtyping import Float, Integer
 from torch import Tensor
 
+from rnn_study.errors import require
 from rnn_study.tasks.metric import Metric
+
+if TYPE_CHECKING:
+    from rnn_study.trials import Training, Trial
 
 Split = Literal["train", "validation"]
 
@@ -27,13 +34,36 @@ class Sequences:
 
 
 class Task(ABC):
-    """A data set, a loss and its metrics. Stateless: data follow from seed, length and size.
+    """A data set, a loss and its metrics."""
+
+    min_length: int
+    """Shortest sequences, time steps."""
+    transient: int = 400
+    """Steps under a constant input before orbits are taken to lie on an attractor."""
+    metric: Metric
+    """The metric that networks are compared by: the loss, or one of the scores."""
+    reads_text: ClassVar[bool] = False
+    """Whether it reads a corpus, in segments through which the state is carried."""
+
+    @abstractmethod
+    def check(self, training: Training) -> None:
+        """Refuses settings that the task has no use for. Raises InvalidInput."""
+
+    def cost(self, trial: Trial) -> float:
+        """Floating-point operations a sequence and time step beside those of the recurrence."""
+        return 0.0
+
+    def measured(self, loss: np.ndarray) -> dict[str, np.ndarray]:
+        """Scores, by name, that follow from the mean losses (S,) of a split."""
+        return {}
+
+
+class SequenceTask(Task):
+    """Draws sequences. Stateless: data follow from seed, length and size.
 
     `*T` in shapes: no axis, or T where the task reads the network out at every step.
     """
 
-    min_length: int
-    """Shortest sequences, time steps."""
     inputs: int
     """I, input channels of the cell."""
     outputs: int
@@ -44,10 +74,18 @@ class Task(ABC):
     """The names of the outputs."""
     shown: tuple[str, ...]
     """Those of the `probes` that figures show; bifurcations are followed under the first."""
-    transient: int = 400
-    """Steps under a constant input before orbits are taken to lie on an attractor."""
-    metric: Metric
-    """The metric that networks are compared by: the loss, or one of `scores`."""
+
+    def check(self, training: Training) -> None:
+        """Whole batches of training data; nothing that only a text has."""
+        require(
+            training.train_size % training.batch == 0,
+            "batch",
+            training.batch,
+            f"use a divisor of train_size = {training.train_size}",
+        )
+        for name, none in (("dropout", 0.0), ("vocabulary", 0), ("words", ())):
+            value = getattr(training, name)
+            require(value == none, name, value, "only a task that reads a text has it")
 
     @abstractmethod
     def sequences(self, seed: int, split: Split, length: int, size: int) -> Sequences:

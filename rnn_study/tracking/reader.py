@@ -74,7 +74,7 @@ def _columns(tasks: Collection[str]) -> dict[str, Any]:
     )
 
 
-def _metrics(task: str) -> tuple[str, str]:
+def _metrics(task: str) -> tuple[str, ...]:
     return TASKS[task].metric.columns
 
 

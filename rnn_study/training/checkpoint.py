@@ -11,7 +11,7 @@ import hashlib
 import json
 import logging
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as dump_tensors
 
 from rnn_study.config import Trial
+
+_MAY_BE_EMPTY = ("first", "second", "history", "place")
 
 KEPT = 2
 """Checkpoints of a trial that are kept: the newest, and the one before in case it is damaged."""
@@ -44,6 +46,10 @@ class Checkpoint:
     """Adam's second moments, likewise."""
     history: dict[str, np.ndarray]
     """Metrics by name, (epoch,) each."""
+    batches: int = 0
+    """Batches done of the epoch after these."""
+    place: dict[str, np.ndarray] = field(default_factory=dict)
+    """What the rest of that epoch needs to know of them."""
 
     @property
     def finished(self) -> bool:
@@ -62,7 +68,7 @@ class Checkpoints:
 
         Later ones are dropped too: they are damaged, or training would have gone on from them.
         """
-        groups = {g: getattr(state, g) for g in ("params", "first", "second", "history")}
+        groups = {g: getattr(state, g) for g in ("params", "first", "second", "history", "place")}
         tensors = {
             f"{group}.{name}": np.ascontiguousarray(array)
             for group, arrays in groups.items()
@@ -73,6 +79,7 @@ class Checkpoints:
             "id": trial.id,
             "trial": asdict(trial),
             "epoch": state.epoch,
+            "batches": state.batches,
             "status": state.status,
             "steps": state.steps,
             "sha256": hashlib.sha256(data).hexdigest(),
@@ -81,7 +88,8 @@ class Checkpoints:
         text = json.dumps({**about, "checksum": _checksum(about)}, indent=1)
         folder = self.folder / trial.id
         folder.mkdir(parents=True, exist_ok=True)
-        stem = folder / f"epoch-{state.epoch:08d}"
+        within = f"-{state.batches:08d}" if state.batches else ""
+        stem = folder / f"epoch-{state.epoch:08d}{within}"
         write_atomically(stem.with_suffix(".safetensors"), data)
         write_atomically(stem.with_suffix(".json"), text.encode())
         earlier = [p for p in self._newest_first(trial) if p.stem < stem.name][: KEPT - 1]
@@ -106,7 +114,8 @@ class Checkpoints:
         return self.folder / trial.id / "portraits"
 
     def _newest_first(self, trial: Trial) -> list[Path]:
-        return sorted((self.folder / trial.id).glob("epoch-*.json"), reverse=True)
+        found = (self.folder / trial.id).glob("epoch-*.json")
+        return sorted(found, key=lambda path: path.stem, reverse=True)
 
 
 def _read(path: Path, trial: Trial) -> Checkpoint:
@@ -119,11 +128,21 @@ def _read(path: Path, trial: Trial) -> Checkpoint:
         raise ValueError("the checksum of its tensors is wrong")
     if about["id"] != trial.id:
         raise ValueError(f"it belongs to trial {about['id']}")
-    groups: dict[str, dict[str, np.ndarray]] = {"first": {}, "second": {}}
+    groups: dict[str, dict[str, np.ndarray]] = {g: {} for g in _MAY_BE_EMPTY}
     for key, array in sorted(load_tensors(data).items()):  # it has an order of its own
         group, name = key.split(".", 1)
         groups.setdefault(group, {})[name] = array
-    return Checkpoint(epoch=about["epoch"], status=about["status"], steps=about["steps"], **groups)
+    return Checkpoint(
+        epoch=about["epoch"],
+        status=about["status"],
+        steps=about["steps"],
+        params=groups["params"],
+        first=groups["first"],
+        second=groups["second"],
+        history=groups["history"],
+        batches=about.get("batches", 0),
+        place=groups["place"],
+    )
 
 
 def _checksum(about: dict[str, Any]) -> str:

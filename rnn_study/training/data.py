@@ -1,7 +1,11 @@
-"""The data of a pack: every member its own sequences, or one copy where data seeds agree."""
+"""The data of a pack: `PackData`, sequences of every member, one copy where data seeds agree.
+
+`SplitData` is what all kinds of data have in common.
+"""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -11,15 +15,23 @@ from torch import Tensor
 
 from rnn_study.config import Trial
 from rnn_study.randomness import generator
-from rnn_study.tasks import TASKS, Split
+from rnn_study.tasks import Split, sequence_task
 
 
-class PackData:
+class SplitData(ABC):
+    """One split's data for the members of a pack."""
+
+    @abstractmethod
+    def keep(self, members: Tensor) -> None:
+        """Only these members from now on."""
+
+
+class PackData(SplitData):
     """One split's sequences for the members of a pack, on a device."""
 
     def __init__(self, trials: Sequence[Trial], split: Split, device: torch.device) -> None:
         first = trials[0]
-        self.task = TASKS[first.task]
+        self.task = sequence_task(first.task)
         self.size = first.train_size if split == "train" else first.val_size
         self.batch = first.batch
         seeds = sorted({trial.data_seed for trial in trials})
@@ -30,7 +42,6 @@ class PackData:
         self._rows = torch.tensor(rows, device=device)[:, None]  # (S, 1)
 
     def keep(self, members: Tensor) -> None:
-        """Only these members from now on."""
         self._rows = self._rows[members]
 
     def shuffled(

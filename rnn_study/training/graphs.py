@@ -21,7 +21,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from rnn_study.training.adam import Adam
-from rnn_study.training.epochs import Runner, Totals, totals_of
+from rnn_study.training.epochs import Means, Runner, means_of, sequences_of
 from rnn_study.training.members import Members
 from rnn_study.training.step import Sums, evaluate, update_
 
@@ -43,7 +43,7 @@ class Replay(Runner):
         self._pool = pool
         self._buffers: _Buffers | None = None
 
-    def epoch(self, members: Members, rates: np.ndarray) -> Totals:
+    def epoch(self, members: Members, rates: np.ndarray) -> Means:
         held = self._buffers
         if held is None or len(members) * 2 <= held.members:
             self._buffers = held = None  # its memory is free before more is taken
@@ -58,9 +58,10 @@ class _Buffers:
     def __init__(self, members: Members, pool: Pool) -> None:
         self.members = len(members)
         self._row = {trial.id: s for s, trial in enumerate(members.trials)}
-        self._network, self._trial = members.network, members.trials[0]
+        self._trial = members.trials[0]
+        self._network, training, validation = sequences_of(members)
         self._flat, self._adam = members.flat.clone(), members.adam.clone()
-        self._training, self._validation = copy(members.training), copy(members.validation)
+        self._training, self._validation = copy(training), copy(validation)
         device, trial = self._flat.device, self._trial
         self._batches = trial.train_size // trial.batch
         self._order = torch.arange(trial.train_size, device=device).repeat(self.members, 1)
@@ -93,11 +94,12 @@ class _Buffers:
                 )
         return again
 
-    def epoch(self, members: Members, rates: np.ndarray) -> Totals:
+    def epoch(self, members: Members, rates: np.ndarray) -> Means:
         rows = torch.tensor([self._row[trial.id] for trial in members.trials]).to(self._flat.device)
         self._flat[rows] = members.flat
         self._adam.first[rows], self._adam.second[rows] = members.adam.first, members.adam.second
-        self._order[rows] = members.training.order(members.trials, members.epochs)
+        _, training, _ = sequences_of(members)
+        self._order[rows] = training.order(members.trials, members.epochs)
         self._corrections[:, :, rows] = members.adam.corrections(rates, self._batches)
         _zero(self._number, *self._train_sums.values(), *self._validation_sums.values())
         for _ in range(self._batches):
@@ -106,14 +108,15 @@ class _Buffers:
         for evaluation, times in self._evaluations:
             for _ in range(times):
                 evaluation()
-        totals = totals_of(
+        means = means_of(
+            self._trial,
             {name: value[rows] for name, value in self._train_sums.items()},
             {name: value[rows] for name, value in self._validation_sums.items()},
         )
         steps = members.adam.steps + self._batches
         members.flat = self._flat[rows]
         members.adam = Adam(self._adam.first[rows], self._adam.second[rows], steps)
-        return totals
+        return means
 
     def _update(self) -> None:
         """The batch whose number is in `_number`."""

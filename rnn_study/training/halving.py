@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 
@@ -22,12 +22,12 @@ _log = logging.getLogger(__name__)
 
 
 class Turns:
-    """The parts of a pack, which train an epoch each in turn: one, until memory runs out."""
+    """The parts of a pack, which train an epoch each in turn: mostly one, until memory runs out."""
 
-    def __init__(self, members: Members, runner: Callable[[], Runner]) -> None:
+    def __init__(self, parts: Sequence[Members], runner: Callable[[], Runner]) -> None:
         """`runner`: makes what trains a part."""
         self._make = runner
-        self._parts: deque[tuple[Members, Runner]] = deque([(members, runner())])
+        self._parts: deque[tuple[Members, Runner]] = deque((part, runner()) for part in parts)
 
     def __iter__(self) -> Iterator[tuple[Members, Runner]]:
         """The part whose turn it is, until none comes back."""

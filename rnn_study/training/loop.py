@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -20,7 +21,10 @@ from rnn_study.training.epochs import Eager, Runner
 from rnn_study.training.graphs import Replay
 from rnn_study.training.halving import Turns
 from rnn_study.training.members import Members
-from rnn_study.training.watch import SECONDS, Watch
+from rnn_study.training.network import Layout
+from rnn_study.training.reading import Reading
+from rnn_study.training.text_watch import watch_of
+from rnn_study.training.watch import SECONDS
 
 Status = Literal["training", "solved", "unsolved", "diverged", "stopped"]
 """`unsolved`: trained to its last epoch without solving the task. `stopped`: given up by whoever
@@ -56,6 +60,7 @@ def train(
     checkpoint_seconds: float = 30.0,
     stop: Callable[[Epoch], np.ndarray] | None = None,
     runner: Callable[[], Runner] | None = None,
+    corpora: Path | None = None,
 ) -> Iterator[Epoch]:
     """Trains the trials of `pack` together, each as if it were alone.
 
@@ -65,6 +70,7 @@ def train(
     `checkpoint_seconds` and when a member leaves, before the epoch is yielded; portraits are kept
     beside them. `stop` tells, (S,) bool, which members shall leave after an epoch though they could
     train on. `runner` makes what trains a part of the pack, as `usual_runner` of the device.
+    `corpora`: the folder of the texts that a task may read.
 
     Where memory runs out the pack halves itself, as often as need be, and the halves train by
     turns: an `Epoch` is then of one part of the members. Only a single network that does not fit
@@ -79,10 +85,11 @@ def train(
         torch.set_num_threads(1)  # a sum that threads share depends on how many they are
         torch.set_flush_denormal(True)  # vanishing gradients are subnormal, and those are slow
     set_precision(device, pack.trials[0].tf32)
-    members = Members.start(pack, device, checkpoints)
+    members = Members.start(pack, device, checkpoints, corpora)
     if members is None:
         return
-    turns = Turns(members, runner or usual_runner(device))
+    usual = usual_runner(members.network, device, checkpoints, checkpoint_seconds)
+    turns = Turns(members.abreast(), runner or usual)
     for members, trainer in turns:
         try:
             metrics = _train_epoch(members, trainer)
@@ -98,7 +105,7 @@ def train(
             status = _halted(status, halt)
         leaving = np.array([s != "training" for s in status])
         # not those that are stopped: should one train on, its history is as if it never had been
-        portraits = _watch(members, metrics, ended, checkpoints)
+        portraits = _watch(members, metrics, ended, checkpoints, corpora)
         members.record(metrics)
         if checkpoints is not None:
             due = time.monotonic() - members.saved >= checkpoint_seconds
@@ -117,8 +124,14 @@ def set_precision(device: torch.device, tf32: bool) -> None:
         require(not tf32, "tf32", tf32, f"it needs a GPU, and the pack trains on {device.type}")
 
 
-def usual_runner(device: torch.device) -> Callable[[], Runner]:
-    """What makes what trains a part of a pack: graphs on CUDA, else operation by operation."""
+def usual_runner(
+    network: Layout, device: torch.device, checkpoints: Checkpoints | None, seconds: float
+) -> Callable[[], Runner]:
+    """What makes what trains a part of a pack: of a text `Reading`, which saves every `seconds`;
+    graphs on CUDA, else operation by operation."""
+    if network.task.reads_text:
+        keep = None if checkpoints is None else lambda members: members.save_all(checkpoints)
+        return partial(Reading, keep, seconds)
     if device.type != "cuda":
         return Eager
     return partial(Replay, torch.cuda.graph_pool_handle())
@@ -134,21 +147,17 @@ def _halted(status: tuple[Status, ...], halt: np.ndarray) -> tuple[Status, ...]:
 def _train_epoch(members: Members, runner: Runner) -> dict[str, np.ndarray]:
     """The metrics of an epoch, (S,) each. `members` change at its end, or not if it fails."""
     began = time.perf_counter()
-    trial, rates = members.trials[0], members.rates()
-    train, val = runner.epoch(members, rates)
-    batches = trial.train_size // trial.batch
-    train_loss, val_loss = train.pop("loss") / batches, val.pop("loss") / trial.val_size
-    norm = train.pop("norm") / batches
-    broken = ~np.isfinite(train_loss + val_loss)
-
-    def means(split: str, sums: dict[str, np.ndarray], size: int) -> dict[str, np.ndarray]:
-        return {f"{split}_{k}": np.where(broken, np.nan, v / size) for k, v in sums.items()}
-
-    return {
-        "train_loss": train_loss,
-        **means("train", train, trial.train_size),
-        "val_loss": val_loss,
-        **means("val", val, trial.val_size),
+    task, rates = members.network.task, members.rates()
+    means = runner.epoch(members, rates)
+    norm = means["train"].pop("norm")
+    losses = {split: found.pop("loss") for split, found in means.items()}
+    broken = ~np.isfinite(losses["train"] + losses["val"])
+    metrics: dict[str, np.ndarray] = {}
+    for split, loss in losses.items():
+        metrics[f"{split}_loss"] = loss
+        for name, values in (means[split] | task.measured(loss)).items():
+            metrics[f"{split}_{name}"] = np.where(broken, np.nan, values)
+    return metrics | {
         "gradient_norm": norm,
         "learning_rate": rates,
         "seconds": np.full(len(members), (time.perf_counter() - began) / len(members)),
@@ -160,12 +169,13 @@ def _watch(
     metrics: dict[str, np.ndarray],
     leaving: np.ndarray,
     checkpoints: Checkpoints | None,
+    corpora: Path | None,
 ) -> dict[str, Portrait]:
     """Looks at the members that are due, and adds what it sees to `metrics`, (S,) each."""
     every = members.trials[0].dynamics_every
     if not every:
         return {}
-    watch = Watch(members.network, members.flat.device)
+    watch = watch_of(members.network, members.trials[0], members.flat.device, corpora)
     metrics |= watch.empty(len(members))
     due = np.flatnonzero((members.epochs % every == 0) | leaving)
     if not len(due):
@@ -177,7 +187,7 @@ def _watch(
     for name, values in columns.items():
         metrics[name][due] = values
     if checkpoints is not None:
-        networks = [members.network.named(row) for row in flat.cpu()]
+        networks = [members.network.remembered(row) for row in flat.cpu()]
         for s, portrait, network in zip(due, found, networks, strict=True):
             album.keep(
                 checkpoints.portraits(members.trials[s]), int(members.epochs[s]), portrait, network
@@ -192,6 +202,7 @@ def _status(members: Members, metrics: dict[str, np.ndarray]) -> tuple[Status, .
     metric = members.network.task.metric
     solved = metric.solved(metrics[metric.column])
     last = members.epochs >= [trial.epochs for trial in members.trials]
+    last |= members.rates(metrics["val_loss"]) < [trial.least_rate for trial in members.trials]
     done = {"diverged": ~finite, "solved": solved, "unsolved": last}
     return tuple(
         next((name for name, hit in done.items() if hit[s]), "training")  # type: ignore[misc]

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,11 +16,29 @@ from torch import Tensor
 from rnn_study.config import Pack, Trial
 from rnn_study.training.adam import Adam
 from rnn_study.training.checkpoint import Checkpoint, Checkpoints
-from rnn_study.training.data import PackData
-from rnn_study.training.network import Network
+from rnn_study.training.data import SplitData
+from rnn_study.training.network import Layout
+from rnn_study.training.schedule import rate
+from rnn_study.training.streams import data_of
+from rnn_study.training.tied import network_of
 
 History = dict[str, np.ndarray]
 """A trial's numbers by name, one entry an epoch: `epoch` (from 1) and the metrics."""
+
+
+@dataclass
+class Place:
+    """Where members are within an epoch."""
+
+    batches: np.ndarray
+    """(S,) batches of the epoch that are done."""
+    values: dict[str, Tensor]
+    """What the rest of the epoch needs to know of them, by name; (S, ...) each."""
+
+    def keep(self, members: Tensor) -> Place:
+        """That of these members."""
+        values = {name: value[members] for name, value in self.values.items()}
+        return Place(self.batches[members.cpu().numpy()], values)
 
 
 @dataclass
@@ -27,14 +46,18 @@ class Members:
     """S networks in training. Members may have trained different numbers of epochs."""
 
     trials: tuple[Trial, ...]
-    network: Network
+    network: Layout
     flat: Float[Tensor, "S P"]
     adam: Adam
     epochs: np.ndarray
     """(S,) epochs trained so far."""
     histories: list[History]
-    training: PackData
-    validation: PackData
+    training: SplitData
+    validation: SplitData
+    test: SplitData | None = None
+    """What a text has beside."""
+    place: Place | None = None
+    """None: they have not begun the epoch to come."""
     saved: float = field(default_factory=time.monotonic)
     """When checkpoints of all were last due."""
 
@@ -43,7 +66,11 @@ class Members:
 
     @classmethod
     def start(
-        cls, pack: Pack, device: torch.device, checkpoints: Checkpoints | None = None
+        cls,
+        pack: Pack,
+        device: torch.device,
+        checkpoints: Checkpoints | None = None,
+        corpora: Path | None = None,
     ) -> Members | None:
         """The members of `pack` that are not finished, where they were; None if all are."""
         found = {t: checkpoints.load(t) if checkpoints else None for t in pack.trials}
@@ -51,9 +78,10 @@ class Members:
         if not states:
             return None
         trials = tuple(states)
-        network = Network(trials[0])
+        network = network_of(trials[0])
         fresh = {trial: _fresh(network, trial) for trial in trials if states[trial] is None}
         begun = [states[trial] or fresh[trial] for trial in trials]
+        data = data_of(trials, corpora, device)
         return cls(
             trials,
             network,
@@ -65,16 +93,21 @@ class Members:
             ),
             np.array([state.epoch for state in begun]),
             [state.history for state in begun],
-            PackData(trials, "train", device),
-            PackData(trials, "validation", device),
+            data["train"],
+            data["val"],
+            data.get("test"),
+            _place(begun, device),
         )
 
-    def rates(self) -> np.ndarray:
-        """(S,) learning rates of the epoch to come."""
+    def rates(self, losses: np.ndarray | None = None) -> np.ndarray:
+        """(S,) learning rates of the epoch to come; `losses`, (S,): the validation's of the last
+        epoch, if that is not recorded yet."""
+        rows = zip(self.trials, self.epochs, self.histories, strict=True)
+        new = np.empty((len(self), 0)) if losses is None else losses[:, None]
         return np.array(
             [
-                trial.learning_rate * trial.decay ** sum(e <= epoch for e in trial.decay_epochs)
-                for trial, epoch in zip(self.trials, self.epochs, strict=True)
+                rate(trial, int(epoch), [*past.get("val_loss", ()), *new[s]])
+                for s, (trial, epoch, past) in enumerate(rows)
             ]
         )
 
@@ -104,8 +137,16 @@ class Members:
                 first=self.network.named(first[s]) if training else {},
                 second=self.network.named(second[s]) if training else {},
                 history=self.histories[s],
+                batches=int(self.place.batches[s]) if self.place else 0,
+                place={k: v[s].cpu().numpy() for k, v in self.place.values.items()}
+                if self.place
+                else {},
             )
             checkpoints.save(self.trials[s], state)
+
+    def save_all(self, checkpoints: Checkpoints) -> None:
+        """Writes a checkpoint of each, within an epoch."""
+        self.save(checkpoints, ("training",) * len(self), np.ones(len(self), dtype=bool))
 
     def keep(self, which: np.ndarray) -> Members:
         """Those in `which`, (S,) bool, on their own; these here stay as they are."""
@@ -123,7 +164,15 @@ class Members:
             histories=[self.histories[s] for s in rows],
             training=training,
             validation=validation,
+            place=self.place and self.place.keep(members),
         )
+
+    def abreast(self) -> list[Members]:
+        """Parts whose members are at the same place within their epoch: only these can train
+        together. More than one where a crash came between their checkpoints."""
+        if self.place is None:
+            return [self]
+        return [self.keep(self.place.batches == done) for done in np.unique(self.place.batches)]
 
     def halves(self) -> tuple[Members, Members]:
         """The first half and the rest, which is not larger."""
@@ -131,7 +180,22 @@ class Members:
         return self.keep(first), self.keep(~first)
 
 
-def _fresh(network: Network, trial: Trial) -> Checkpoint:
+def _place(states: Sequence[Checkpoint], device: torch.device) -> Place | None:
+    """Where members are within their epoch, of whom some may be at its beginning."""
+    within = next((state.place for state in states if state.batches), None)
+    if within is None:
+        return None
+    rows = [
+        state.place if state.batches else {k: np.zeros_like(v) for k, v in within.items()}
+        for state in states
+    ]
+    values = {
+        name: torch.from_numpy(np.stack([row[name] for row in rows])).to(device) for name in within
+    }
+    return Place(np.array([state.batches for state in states]), values)
+
+
+def _fresh(network: Layout, trial: Trial) -> Checkpoint:
     """The state before the first epoch."""
     params = network.init(trial)
     zeros = {name: np.zeros_like(array) for name, array in params.items()}

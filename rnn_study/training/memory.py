@@ -18,10 +18,13 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from rnn_study.tasks import TASKS
+from rnn_study.tasks import TASKS, sequence_task
+from rnn_study.training import reading
 from rnn_study.training.adam import Adam
 from rnn_study.training.network import Network
 from rnn_study.training.step import update_
+from rnn_study.training.streams import Segment
+from rnn_study.training.tied import TiedNetwork
 from rnn_study.trials import Trial, pack_shape
 
 _STEPS = 32
@@ -58,12 +61,14 @@ def footprint(trial: Trial) -> Footprint:
 
 @lru_cache(maxsize=1024)
 def _footprint(shape: Trial) -> Footprint:
+    if TASKS[shape.task].reads_text:
+        return _footprint_of_reading(shape)
     network = Network(shape)
     return Footprint(2 * 3 * 4 * network.size, _data(shape), _step(shape, network))
 
 
 def _data(shape: Trial) -> int:
-    drawn = TASKS[shape.task].sequences(0, "train", shape.length, 1)
+    drawn = sequence_task(shape.task).sequences(0, "train", shape.length, 1)
     sequences = shape.train_size + shape.val_size
     return sequences * (drawn.inputs.nbytes + drawn.targets.nbytes) + 8 * shape.train_size
 
@@ -88,6 +93,25 @@ def _step(shape: Trial, network: Network) -> int:
         x = first.new_empty(1, steps, batch, *first.shape[2:], device="meta")
         update_(network, shape, flat, adam, correction, x, targets)
     return alive.most
+
+
+def _footprint_of_reading(shape: Trial) -> Footprint:
+    """Likewise, of a segment of a text. Its members read the same tokens."""
+    network = TiedNetwork(shape)
+    steps = min(shape.length, _STEPS)
+    batch = math.ceil(shape.batch * shape.length / steps)
+    flat, correction = torch.empty(1, network.size, device="meta"), torch.empty(2, 1, 1).to("meta")
+    adam = Adam.zeros(flat)
+    words = torch.empty(steps, batch, dtype=torch.int32, device="meta")
+    state = flat.new_empty(1, batch, network.cell.state_size(shape.hidden))
+    with _Alive() as alive:
+        noise = None
+        if network.dropped:
+            noise = words.new_empty(1, 2, steps, batch, shape.hidden, dtype=torch.uint8)
+        segment = Segment(words, words)
+        reading.update_(network, shape, flat, adam, correction, segment, state, noise)
+    data = 4 * (shape.train_size + 2 * shape.val_size)
+    return Footprint(2 * 3 * 4 * network.size, data, alive.most)
 
 
 class _Alive(TorchDispatchMode):

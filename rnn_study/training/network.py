@@ -1,8 +1,12 @@
-"""A pack's networks: cell and linear read-out, their parameters in one flat tensor a member."""
+"""A pack's networks, their parameters in one flat tensor a member.
+
+`Layout` is what all have in common; `Network` is a cell with a linear read-out.
+"""
 
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,23 +19,22 @@ from rnn_study.cells import CELLS
 from rnn_study.cells.cell import Parameters, uniform
 from rnn_study.config import Trial
 from rnn_study.randomness import generator
-from rnn_study.tasks import TASKS
+from rnn_study.tasks import SequenceTask, Task, sequence_task
 
 ALIGNMENT = 64
 """Floats. Members start at multiples of it, so that vector instructions and their scalar rests fall
 on the same entries of a member whatever its place in the pack."""
 
 
-class Network:
-    """The forward pass of S networks of one shape, and how their parameters lie in memory.
+class Layout(ABC):
+    """How the parameters of S networks of one shape lie in memory.
 
-    The parameters of a member are one row of a flat (S, P) tensor: the cell's, then `w_out` (H, O)
-    and `b_out` (O). One row is clipped, stepped, kept or left with one operation.
+    Those of a member are one row of a flat (S, P) tensor: the cell's, then the others. One row is
+    clipped, stepped, kept or left with one operation.
     """
 
     def __init__(self, trial: Trial) -> None:
         self.cell = CELLS[trial.cell]
-        self.task = TASKS[trial.task]
         self.hidden = trial.hidden
         self._shapes = {name: array.shape for name, array in self.init(trial).items()}
         sizes = [math.prod(shape) for shape in self._shapes.values()]
@@ -39,16 +42,18 @@ class Network:
         self.size = sum(self._sizes)
         """P, floats a member."""
 
+    @property
+    @abstractmethod
+    def task(self) -> Task:
+        """What they are trained on."""
+
+    @abstractmethod
     def init(self, trial: Trial) -> dict[str, np.ndarray]:
         """The initial parameters of one member, float32, from its own seed."""
-        rng = generator(trial.seed, "weights", trial.cell, trial.hidden)
-        cell = self.cell.init(rng, self.task.inputs, trial.hidden)
-        bound = trial.hidden**-0.5  # torch.nn.Linear's default
-        return {
-            **cell,
-            "w_out": uniform(rng, bound, trial.hidden, self.task.outputs),
-            "b_out": uniform(rng, bound, self.task.outputs),
-        }
+
+    def project_(self, params: Parameters) -> None:
+        """Moves parameters, in place, into the set that the cell allows; after each update."""
+        self.cell.project_(params)
 
     def flatten(self, members: Sequence[dict[str, np.ndarray]]) -> Float[Tensor, "S P"]:
         """Named arrays of each member as rows."""
@@ -68,12 +73,38 @@ class Network:
         """A host row as named arrays, the inverse of `flatten` for one member."""
         return {name: tensor[0].numpy() for name, tensor in self.views(row[None]).items()}
 
+    def remembered(self, row: Float[Tensor, "P"]) -> dict[str, np.ndarray]:
+        """What an album keeps of a network at every look: all of it."""
+        return self.named(row)
+
     def gradient(self, loss: Float[Tensor, "S"], params: Parameters) -> Float[Tensor, "S P"]:
         """The gradient of each member's loss, flat."""
         # sum, not mean: a member's gradient must not depend on the pack's size
         parts = torch.autograd.grad(loss.sum(), list(params.values()))
         padding = loss.new_zeros(len(loss), self._sizes[-1])
         return torch.cat([part.flatten(1) for part in (*parts, padding)], 1)
+
+
+class Network(Layout):
+    """The forward pass of S cells with a linear read-out: `w_out` (H, O) and `b_out` (O)."""
+
+    def __init__(self, trial: Trial) -> None:
+        self._task = sequence_task(trial.task)
+        super().__init__(trial)
+
+    @property
+    def task(self) -> SequenceTask:
+        return self._task
+
+    def init(self, trial: Trial) -> dict[str, np.ndarray]:
+        rng = generator(trial.seed, "weights", trial.cell, trial.hidden)
+        cell = self.cell.init(rng, self.task.inputs, trial.hidden)
+        bound = trial.hidden**-0.5  # torch.nn.Linear's default
+        return {
+            **cell,
+            "w_out": uniform(rng, bound, trial.hidden, self.task.outputs),
+            "b_out": uniform(rng, bound, self.task.outputs),
+        }
 
     def outputs(self, params: Parameters, x: Float[Tensor, "S T B I"]) -> Float[Tensor, "S B *T O"]:
         """The read-out at the last step or at every step, from a zero initial state."""

@@ -38,7 +38,7 @@ def update_(
     gradient = network.gradient(loss, params)  # (S, P)
     norms = clip_(gradient, trial.clip)
     adam.update_(flat, gradient, correction)
-    network.cell.project_(network.views(flat))
+    network.project_(network.views(flat))
     with torch.no_grad():
         scores = network.task.scores(outputs, targets)
         return {"loss": losses.mean(1), "norm": norms, **_summed(scores)}

@@ -13,7 +13,7 @@ from rnn_study.config import Trial
 from rnn_study.dynamics import Portrait, constant_input, portraits, read_out
 from rnn_study.dynamics.portrait import NUMBERS
 from rnn_study.randomness import generator
-from rnn_study.training.network import Network
+from rnn_study.training.network import Layout, Network
 
 STARTS = 4
 """Initial states per input: zero, from which networks are trained, and random ones."""
@@ -31,7 +31,8 @@ def column(probe: str, number: str) -> str:
 class Watch:
     """Watches the networks of a pack under the constant inputs of their task."""
 
-    def __init__(self, network: Network, device: torch.device) -> None:
+    def __init__(self, network: Layout, device: torch.device) -> None:
+        assert isinstance(network, Network)
         self._network = network
         self._device = device
         self._probes = network.task.probes()

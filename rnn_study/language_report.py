@@ -1,0 +1,236 @@
+"""What a study of language models found, over its seeds: tables and figures.
+
+The paper's Figure 8 and Supplementary Figures 5 to 7, each of one seed of a cell; perplexities, and
+when texts that are fed back repeat themselves, of all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from rich.console import Group
+from rich.text import Text
+
+from rnn_study import aggregate, language_figures, layout, report, statistics
+from rnn_study.attractor_report import Albums, trial_of
+from rnn_study.config import Trial
+from rnn_study.looks import label
+from rnn_study.report_tables import GAP, Shown, interval, number
+from rnn_study.training import Album
+from rnn_study.training.text_watch import AFTER, CYCLE, FED_BACK, probes
+from rnn_study.training.watch import column
+
+TITLES: Final = {"perplexity": "Perplexity", "repetition": "When fed-back text repeats itself"}
+
+
+def perplexity_table(runs: pd.DataFrame) -> pd.DataFrame:
+    """Perplexities over the seeds of each condition.
+
+    - seeds: finished runs that have one.
+    - val, val_low, val_high: mean of the best validation perplexity, with its 95% interval.
+    - test, test_low, test_high: likewise, of the test perplexity at that epoch; test_min, test_max.
+    Intervals are Student's.
+    """
+    levels = [*aggregate.CONDITION, *aggregate.varying(runs)]
+    rows, keys = [], []
+    for key, group in aggregate.conditions(aggregate.finished(runs), levels):
+        found = group.dropna(subset=["test_perplexity"])
+        val = statistics.mean(found["best_val_perplexity"].to_numpy())
+        test = statistics.mean(found["test_perplexity"].to_numpy())
+        rows.append(
+            {"seeds": len(found)}
+            | {f"val{end}": v for end, v in zip(("", "_low", "_high"), val, strict=True)}
+            | {f"test{end}": v for end, v in zip(("", "_low", "_high"), test, strict=True)}
+            | {
+                "test_min": found["test_perplexity"].min(),
+                "test_max": found["test_perplexity"].max(),
+            }
+        )
+        keys.append(key)
+    return pd.DataFrame(rows, index=_index(keys, levels))
+
+
+def repetitions(runs: pd.DataFrame, histories: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """A row a look at a text that is fed back, from the zero state.
+
+    Columns: cell, length, learning_rate, seed, epoch, word; `repeats_after`: words until it repeats
+    itself, NaN where it does not; `cycle`: the words of its cycle, 0 where it has none; `watched`:
+    the words that were looked at.
+    """
+    rows: list[dict[str, Any]] = []
+    for _, run in aggregate.finished(runs).iterrows():
+        trial = trial_of(run)
+        if not trial.dynamics_every or trial.id not in histories:
+            continue
+        names = probes(trial.words)[len(trial.words) :]
+        looks = histories[trial.id].dropna(subset=[column(names[0], CYCLE)])
+        for name, word in zip(names, trial.words, strict=True):
+            assert name.endswith(FED_BACK)
+            for epoch, after, cycle in zip(
+                looks["epoch"], looks[column(name, AFTER)], looks[column(name, CYCLE)], strict=True
+            ):
+                rows.append(
+                    {
+                        "cell": trial.cell, "length": trial.length,
+                        "learning_rate": trial.learning_rate, "seed": trial.seed,
+                        "epoch": int(epoch), "word": word, "repeats_after": after,
+                        "cycle": int(cycle), "watched": WATCHED,
+                    }
+                )  # fmt: skip
+    names_ = ["cell", "length", "learning_rate", "seed", "epoch", "word", "repeats_after", "cycle"]
+    return pd.DataFrame(rows, columns=[*names_, "watched"])
+
+
+WATCHED: Final = 1900
+"""Words of a fed-back text that are looked at: the transient, and the states that are kept."""
+
+
+def repetition_table(rows: pd.DataFrame) -> pd.DataFrame:
+    """Over seeds and words: when fed-back text repeats itself, by condition and epoch.
+
+    - texts: looked at; repeating: of these; after, cycle: their medians, NaN where none repeats;
+      longest: the longest cycle.
+    """
+    levels = [*aggregate.CONDITION, "epoch"]
+    made = []
+    for key, group in rows.groupby(levels, sort=False):
+        repeating = group[group["cycle"] > 0]
+        made.append(
+            dict(zip(levels, key, strict=True))
+            | {
+                "texts": len(group),
+                "repeating": len(repeating),
+                "after": float(np.median(repeating["repeats_after"])) if len(repeating) else np.nan,
+                "cycle": float(np.median(repeating["cycle"])) if len(repeating) else np.nan,
+                "longest": int(repeating["cycle"].max()) if len(repeating) else 0,
+            }
+        )
+    names = [*levels, "texts", "repeating", "after", "cycle", "longest"]
+    return pd.DataFrame(made, columns=names)
+
+
+def tables(runs: pd.DataFrame, histories: Mapping[str, pd.DataFrame]) -> dict[str, Shown]:
+    """Every table by name."""
+    found = {"perplexity": _perplexity(perplexity_table(runs), aggregate.metric_of(runs))}
+    rows = repetitions(runs, histories)
+    if len(rows):
+        found["repetition"] = _repetition(repetition_table(rows))
+    return found
+
+
+def write(
+    runs: pd.DataFrame, histories: Mapping[str, pd.DataFrame], albums: Albums, folder: Path
+) -> tuple[dict[str, Shown], list[Path]]:
+    """Writes tables and figures into `folder`; returns the tables, and all paths.
+
+    perplexity and repetition as CSV, Markdown and LaTeX; texts.csv, a row a text that was fed back;
+    repetition, orbits and orbits_CELL, and these with the change in a step (`_2d`), as PNG and PDF.
+    """
+    found, paths = tables(runs, histories), []
+    for name, shown in found.items():
+        paths += report.write_table(folder / name, shown)
+    rows = repetitions(runs, histories)
+    if not len(rows):
+        return found, paths
+    text = rows.to_csv(index=False, lineterminator="\n")
+    paths.append(report.write_text(folder / "texts.csv", text))
+    drawn = _drawn(runs, albums)
+    with report.own_style():
+        figure = Figure(figsize=(6.5, 3.4), layout="constrained")
+        language_figures.repetition(rows, figure.subplots())
+        paths += report.write_figure(folder / "repetition", figure)
+        for deep in (False, True):
+            end = "_2d" if deep else ""
+            if drawn:
+                figure = language_figures.compared(drawn, deep)
+                paths += report.write_figure(folder / f"orbits{end}", figure)
+            for title, (trial, album) in drawn.items():
+                figure = language_figures.of_cell(title, trial, album, deep)
+                paths += report.write_figure(folder / f"orbits_{trial.cell}{end}", figure)
+    return found, paths
+
+
+def printed(found: Mapping[str, Shown]) -> Group:
+    """The tables for a terminal; of repetitions the last look alone."""
+    parts: list[Any] = []
+    for name, shown in found.items():
+        text = shown.text
+        if name == "repetition":
+            last = shown.table.groupby([*aggregate.CONDITION], sort=False)["epoch"].transform("max")
+            text = text[(shown.table["epoch"] == last).to_numpy()]
+        made = layout.table(*map(str, text.columns))
+        for row in text.itertuples(index=False):
+            made.add_row(*map(str, row))
+        parts += [layout.title(TITLES[name]), layout.indented(made)]
+        parts.append(Text(f"  {shown.note}\n", style="dim"))
+    return Group(*parts)
+
+
+def _drawn(runs: pd.DataFrame, albums: Albums) -> dict[str, tuple[Trial, Album]]:
+    """The seed of each cell with the best validation perplexity, by title."""
+    ended = aggregate.finished(runs)
+    chosen: dict[str, tuple[Trial, Album]] = {}
+    for (cell,), group in aggregate.conditions(ended[ended["dynamics_every"] > 0], ["cell"]):
+        row = group.sort_values(["best_val_perplexity", "seed"], kind="stable").iloc[0]
+        album = albums(row["run_id"])
+        if album is not None:
+            trial = trial_of(row)
+            chosen[f"{label(cell)}, seed {trial.seed}"] = trial, album
+    return chosen
+
+
+def _index(keys: list[tuple[Any, ...]], levels: list[str]) -> pd.MultiIndex:
+    columns = [pd.Index([key[i] for key in keys], tupleize_cols=False) for i in range(len(levels))]
+    return pd.MultiIndex.from_arrays(columns, names=levels)
+
+
+def _perplexity(table: pd.DataFrame, metric: Any) -> Shown:
+    names = ["cell", "length"]
+    rows = [
+        {
+            "cell": key[0], "length": str(key[1]), "seeds": str(row["seeds"]),
+            "validation": number(row["val"], metric),
+            "95% interval": interval(row["val_low"], row["val_high"], metric),
+            "test": number(row["test"], metric),
+            "and 95% interval": interval(row["test_low"], row["test_high"], metric),
+            "range": interval(row["test_min"], row["test_max"], metric),
+        }
+        for key, row in zip(table.index, table.to_dict("records"), strict=True)
+    ]  # fmt: skip
+    note = (
+        "Means over the seeds of the best validation perplexity, and of the test perplexity at "
+        "that epoch, with 95% intervals (Student)."
+    )
+    columns = [*names, "seeds", "validation", "95% interval", "test", "and 95% interval", "range"]
+    return Shown(table, pd.DataFrame(rows, columns=columns), note)
+
+
+def _repetition(table: pd.DataFrame) -> Shown:
+    text = pd.DataFrame(
+        {
+            "cell": table["cell"],
+            "length": table["length"].map(str),
+            "epoch": table["epoch"].map(str),
+            "repeating": [
+                f"{k}/{n}" for k, n in zip(table["repeating"], table["texts"], strict=True)
+            ],
+            "after": [_count(value) for value in table["after"]],
+            "cycle": [_count(value) for value in table["cycle"]],
+            "longest": table["longest"].map(str),
+        }
+    )
+    note = (
+        "Texts in which every next word is the likeliest, from the zero state, over seeds and "
+        "first words: how many repeat themselves within 1,900 words; of these the medians of "
+        "the words before and of the cycle's, and the longest cycle."
+    )
+    return Shown(table, text, note)
+
+
+def _count(value: float) -> str:
+    return f"{value:g}" if np.isfinite(value) else GAP

@@ -1,0 +1,46 @@
+"""Cross entropy of a linear layer with many outputs: every word of a vocabulary."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Integer
+from torch import Tensor
+
+CHUNKED_FROM: Final = 2**28
+"""Bytes of outputs from which they are made in pieces, if torch can: 256 MiB.
+
+Plain, the outputs, their softmax and its gradient are in memory together. In pieces, the gradient
+of each is made at once. On a CPU that takes a third to half of the memory and up to a quarter more
+time (`benchmarks/language_model.py --what loss`), so small layers are left plain.
+"""
+CAN_CHUNK: Final = hasattr(F, "linear_cross_entropy") and hasattr(
+    torch.nn, "LinearCrossEntropyOptions"
+)
+"""Whether torch has it; from 2.13 on."""
+
+
+def linear_cross_entropy(
+    hidden: Float[Tensor, "N H"],
+    weight: Float[Tensor, "V H"],
+    bias: Float[Tensor, "V"],
+    targets: Integer[Tensor, "N"],
+) -> Float[Tensor, ""]:
+    """The mean cross entropy, nats, of the outputs `hidden @ weight' + bias`."""
+    size = hidden.element_size() * len(hidden) * len(weight)
+    if CAN_CHUNK and size >= CHUNKED_FROM:
+        return chunked(hidden, weight, bias, targets)
+    return plain(hidden, weight, bias, targets)
+
+
+def plain(hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
+    """All outputs at once."""
+    return F.cross_entropy(torch.addmm(bias, hidden, weight.T), targets)
+
+
+def chunked(hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
+    """Some rows at a time, by torch's own function; differentiable once."""
+    options = torch.nn.LinearCrossEntropyOptions()
+    return F.linear_cross_entropy(hidden, weight, targets, linear_bias=bias, options=options)

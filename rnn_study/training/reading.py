@@ -1,0 +1,124 @@
+"""`Reading`: the runner that trains networks on a text, segment after segment."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from math import prod
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from rnn_study.config import Trial
+from rnn_study.randomness import generator
+from rnn_study.training.adam import Adam, clip_
+from rnn_study.training.epochs import Means, Runner
+from rnn_study.training.members import Members, Place
+from rnn_study.training.streams import Segment, Streams
+from rnn_study.training.tied import TiedNetwork
+
+Keep = Callable[[Members], None]
+"""Writes checkpoints of members that are within an epoch."""
+
+
+def update_(
+    network: TiedNetwork,
+    trial: Trial,
+    flat: Float[Tensor, "S P"],
+    adam: Adam,
+    correction: Float[Tensor, "2 S 1"],
+    segment: Segment,
+    state: Float[Tensor, "S B D"],
+    noise: UInt8[Tensor, "S 2 T B H"] | None,
+) -> tuple[dict[str, Float[Tensor, "S"]], Float[Tensor, "S B D"]]:
+    """One optimiser step in place, of `flat` and of the moments; the loss, `norm` and the state."""
+    params = {k: v.detach().requires_grad_() for k, v in network.views(flat).items()}
+    loss, state = network.read(params, segment, state, noise)
+    gradient = network.gradient(loss, params)
+    norms = clip_(gradient, trial.clip)
+    adam.update_(flat, gradient, correction)
+    network.project_(network.views(flat))
+    return {"loss": loss.detach(), "norm": norms}, state.detach()
+
+
+@torch.no_grad()
+def evaluate(network: TiedNetwork, flat: Float[Tensor, "S P"], text: Streams) -> Float[Tensor, "S"]:
+    """The mean cross entropy of a whole text, nats a word; float64."""
+    params = network.views(flat)
+    total = flat.new_zeros(len(flat), dtype=torch.float64)
+    state: Tensor | None = None
+    for k in range(text.segments):
+        segment = text[k]
+        steps, batch = segment.inputs.shape
+        if state is None:
+            state = flat.new_zeros(len(flat), batch, network.cell.state_size(network.hidden))
+        loss, state = network.read(params, segment, state)
+        total += steps * loss.double()
+    return total / text.steps
+
+
+class Reading(Runner):
+    """Reads the training text once an epoch, from its beginning and a zero state.
+
+    A network's gradient ends at the beginning of a segment; its state does not. What dropout leaves
+    out follows from the seed, the epoch and the segment. Checkpoints are written within an epoch.
+    """
+
+    def __init__(self, keep: Keep | None = None, seconds: float = 30.0) -> None:
+        """`keep` is called every `seconds`."""
+        self._keep, self._seconds = keep, seconds
+
+    def epoch(self, members: Members, rates: np.ndarray) -> Means:
+        network, trial = members.network, members.trials[0]
+        text, val, test = members.training, members.validation, members.test
+        assert isinstance(network, TiedNetwork) and isinstance(text, Streams)
+        assert isinstance(val, Streams) and isinstance(test, Streams)
+        place = members.place or self._beginning(members)
+        first = int(place.batches[0])
+        now = replace(members, flat=members.flat.clone(), adam=members.adam.clone())
+        corrections = now.adam.corrections(rates, text.segments - first)
+        for k, correction in enumerate(corrections, start=first):
+            segment, values = text[k], place.values
+            noise = noise_of(network, now.trials, now.epochs, k, segment)
+            found, state = update_(
+                network, trial, now.flat, now.adam, correction, segment, values["state"], noise
+            )
+            now.adam.steps = now.adam.steps + 1
+            loss = values["loss"] + len(segment.inputs) * found["loss"].double()
+            norm = values["norm"] + found["norm"].double()
+            place = Place(place.batches + 1, {"state": state, "loss": loss, "norm": norm})
+            if self._keep is not None and time.monotonic() - members.saved >= self._seconds:
+                self._keep(replace(now, place=place))
+                members.saved = time.monotonic()
+        of_texts = [evaluate(network, now.flat, each) for each in (val, test)]
+        rows = (place.values["loss"] / text.steps, place.values["norm"] / text.segments, *of_texts)
+        loss, norm, of_val, of_test = torch.stack(rows).cpu().numpy()
+        members.flat, members.adam, members.place = now.flat, now.adam, None
+        return {
+            "train": {"loss": loss, "norm": norm}, "val": {"loss": of_val},
+            "test": {"loss": of_test},
+        }  # fmt: skip
+
+    def _beginning(self, members: Members) -> Place:
+        count, flat = len(members), members.flat
+        size = members.network.cell.state_size(members.network.hidden)
+        zeros = flat.new_zeros(count, dtype=torch.float64)
+        state = flat.new_zeros(count, members.trials[0].batch, size)
+        return Place(np.zeros(count, np.int64), {"state": state, "loss": zeros, "norm": zeros})
+
+
+def noise_of(
+    network: TiedNetwork, trials: Sequence[Trial], epochs: np.ndarray, k: int, segment: Segment
+) -> UInt8[Tensor, "S 2 T B H"] | None:
+    """The bytes by which members decide what dropout leaves out of the k-th segment, if it does."""
+    if not network.dropped:
+        return None
+    shape = (2, *segment.inputs.shape, network.hidden)
+    drawn = [
+        np.frombuffer(generator(trial.seed, "dropout", int(epoch), k).bytes(prod(shape)), np.uint8)
+        for trial, epoch in zip(trials, epochs, strict=True)
+    ]
+    return torch.from_numpy(np.stack(drawn)).view(-1, *shape).to(segment.inputs.device)
