@@ -70,7 +70,7 @@ class Checkpoints:
         """
         groups = {g: getattr(state, g) for g in ("params", "first", "second", "history", "place")}
         tensors = {
-            f"{group}.{name}": np.ascontiguousarray(array)
+            f"{group}.{name}": np.asarray(array, order="C")
             for group, arrays in groups.items()
             for name, array in arrays.items()
         }
