@@ -6,6 +6,7 @@ when texts that are fed back repeat themselves, of all of them.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -98,7 +99,7 @@ def repetition_table(rows: pd.DataFrame) -> pd.DataFrame:
     """
     levels = [*aggregate.CONDITION, "epoch"]
     made = []
-    for key, group in rows.groupby(levels, sort=False):
+    for key, group in aggregate.conditions(rows, levels):
         repeating = group[group["cycle"] > 0]
         made.append(
             dict(zip(levels, key, strict=True))
@@ -163,11 +164,16 @@ def printed(found: Mapping[str, Shown]) -> Group:
         if name == "repetition":
             last = shown.table.groupby([*aggregate.CONDITION], sort=False)["epoch"].transform("max")
             text = text[(shown.table["epoch"] == last).to_numpy()]
+        narrow = ["range"] * (name == "perplexity")
+        narrow += ["length"] * (text["length"].nunique() == 1)
+        text = text.drop(columns=narrow)
         made = layout.table(*map(str, text.columns))
         for row in text.itertuples(index=False):
             made.add_row(*map(str, row))
         parts += [layout.title(TITLES[name]), layout.indented(made)]
-        parts.append(Text(f"  {shown.note}\n", style="dim"))
+        parts.append(
+            Text(f"\n{textwrap.indent(textwrap.fill(shown.note, 76), '  ')}\n", style="dim")
+        )
     return Group(*parts)
 
 
@@ -195,9 +201,9 @@ def _perplexity(table: pd.DataFrame, metric: Any) -> Shown:
         {
             "cell": key[0], "length": str(key[1]), "seeds": str(row["seeds"]),
             "validation": number(row["val"], metric),
-            "95% interval": interval(row["val_low"], row["val_high"], metric),
+            "95%": interval(row["val_low"], row["val_high"], metric),
             "test": number(row["test"], metric),
-            "and 95% interval": interval(row["test_low"], row["test_high"], metric),
+            "test 95%": interval(row["test_low"], row["test_high"], metric),
             "range": interval(row["test_min"], row["test_max"], metric),
         }
         for key, row in zip(table.index, table.to_dict("records"), strict=True)
@@ -206,7 +212,7 @@ def _perplexity(table: pd.DataFrame, metric: Any) -> Shown:
         "Means over the seeds of the best validation perplexity, and of the test perplexity at "
         "that epoch, with 95% intervals (Student)."
     )
-    columns = [*names, "seeds", "validation", "95% interval", "test", "and 95% interval", "range"]
+    columns = [*names, "seeds", "validation", "95%", "test", "test 95%", "range"]
     return Shown(table, pd.DataFrame(rows, columns=columns), note)
 
 

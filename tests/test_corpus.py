@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from rnn_study import fetch_text
 from rnn_study.errors import InvalidInput
 from rnn_study.tasks import grammar
 from rnn_study.tasks.corpus import Corpus, corpus_id, read_texts, tokenise
@@ -111,3 +113,26 @@ def test_wikitext_2_has_its_published_counts():
     counts = {split: len(tokens) for split, tokens in corpus.tokens.items()}
     assert counts == {"train": 2_088_628, "valid": 217_646, "test": 245_569}
     assert len(corpus.words) == 33_278
+
+
+def test_rows_of_the_hub_become_lines_whether_they_end_in_one_or_not():
+    rows = [" = A = \n", "", "b <unk>\n", " \n", "c"]
+    assert fetch_text.joined(rows) == " = A = \n\nb <unk>\n \nc\n"
+    words = [" = A = ", "", "b <unk>", " ", "c"]
+    assert fetch_text.joined(words) == fetch_text.joined(rows)
+
+
+def test_fetching_works_or_says_what_to_install(tmp_path):
+    """With the library a folder of texts stands in for the Hub, which tests do not ask."""
+    (tmp_path / "there").mkdir()
+    for name, text in (("train", "a <unk>\n\nb\n"), ("validation", "c\n"), ("test", "d\n")):
+        (tmp_path / "there" / f"{name}.txt").write_text(text)
+    settings = fetch_text.Settings(tmp_path / "out", str(tmp_path / "there"), "default")
+    if importlib.util.find_spec("datasets") is None:
+        with pytest.raises(InvalidInput, match=r"pip install 'rnn_study\[datasets\]'"):
+            fetch_text.fetch(settings)
+        assert not (tmp_path / "out").exists()
+    else:
+        fetch_text.fetch(settings)
+        texts = read_texts(tmp_path / "out")
+        assert texts == {"train": "a <unk>\n\nb\n", "valid": "c\n", "test": "d\n"}

@@ -1,0 +1,156 @@
+"""The language model study, run as a user does: no download, and nothing but its tables to show."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+from commands import ROOT, Storage, wait_until
+
+from rnn_study import tracking
+
+SCRIPT = ROOT / "studies" / "language_model.py"
+NAME = "language-model-smoke"
+FLAGS = ("--cells", "lstm", "orthogonal", "--pack-size", "2", "--words", "is", "<unk>")
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    """A study that has run to its end."""
+    storage = Storage(tmp_path_factory.mktemp("language") / "storage", NAME, SCRIPT)
+    process = storage.run(*FLAGS)
+    assert process.returncode == 0, process.stdout + process.stderr
+    yield storage, process
+    storage.close()
+
+
+def test_the_study_is_short():
+    assert len(SCRIPT.read_text().splitlines()) < 60
+
+
+def test_it_ends_with_perplexities_and_repetitions(done):
+    storage, process = done
+    assert process.stderr == ""
+    for words in ("Perplexity", "When fed-back text repeats itself", "epoch 4/4"):
+        assert words in process.stdout
+    assert max(map(len, process.stdout.split("Took")[0].splitlines())) <= 130
+    runs = storage.runs
+    assert len(runs) == 4 and set(runs["status"]) == {"FINISHED"}
+    assert runs["test_perplexity"].between(5, 108).all()
+    assert (runs["best_val_perplexity"] <= runs["val_perplexity"]).all()
+    assert set(runs["vocabulary"]) == {108} and set(runs["train_size"]) == {4000}
+
+
+def test_the_test_perplexity_is_that_of_the_best_validation(done):
+    storage, _ = done
+    histories = tracking.read_histories(storage.uri, storage.runs)
+    for run in storage.runs.itertuples():
+        history = histories[run.trial_id]
+        best = history.loc[history["val_perplexity"].idxmin()]
+        assert run.test_perplexity == best["test_perplexity"]
+        assert run.best_val_perplexity == best["val_perplexity"]
+
+
+def test_tables_say_what_the_runs_found(done):
+    storage, _ = done
+    table = pd.read_csv(storage.results / "perplexity.csv").set_index("cell")
+    for cell, runs in storage.runs.groupby("cell"):
+        row = table.loc[cell]
+        assert row["seeds"] == 2
+        assert row["test"] == pytest.approx(runs["test_perplexity"].mean())
+        assert (
+            row["test_low"] < row["test_min"] <= row["test"] <= row["test_max"] < row["test_high"]
+        )
+    texts = pd.read_csv(storage.results / "texts.csv")
+    assert len(texts) == 2 * 2 * 2 * 2  # cells, seeds, looks, words
+    assert set(texts["word"]) == {"is", "<unk>"} and set(texts["epoch"]) == {2, 4}
+    table = pd.read_csv(storage.results / "repetition.csv")
+    assert (table["texts"] == 4).all()
+    assert (table["repeating"] == texts["cycle"].gt(0).groupby(
+        [texts["cell"], texts["epoch"]], sort=False).sum().to_numpy()).all()  # fmt: skip
+
+
+def test_every_figure_is_there_and_on_the_page(done):
+    storage, _ = done
+    figures = {path.stem for path in storage.results.glob("*.png")}
+    cells = [f"orbits_{cell}{end}" for cell in ("lstm", "orthogonal") for end in ("", "_2d")]
+    assert figures >= {"orbits", "orbits_2d", "repetition", "training_histories", *cells}
+    page = (storage.results / "report.html").read_text()
+    assert "When fed-back text repeats itself" in page and page.count("data:image/png") == len(
+        figures
+    )
+
+
+def test_the_same_again_trains_nothing_and_another_folder_of_the_same_text_neither(done, tmp_path):
+    storage, _ = done
+    from rnn_study.tasks import grammar
+
+    for split, text in grammar.texts().items():
+        (tmp_path / f"{split}.txt").write_text(text)
+    again = storage.run(*FLAGS, "--data", str(tmp_path))
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert "every trial had finished earlier" in again.stdout
+
+
+def test_a_finished_run_goes_on_after_a_prompt(done):
+    storage, _ = done
+    line = [sys.executable, "-m", "rnn_study.sample", "--study", NAME, "--cell", "lstm"]
+    line += ["--storage", str(storage.folder), "--count", "30"]
+
+    def ran(*flags):
+        return subprocess.run(
+            [*line, *flags], capture_output=True, text=True, check=False,
+            env=storage.environment(), cwd=storage.home,
+        )  # fmt: skip
+
+    one, same, other, greedy = (
+        ran("--prompt", "Valkyria is"),
+        ran("--prompt", "Valkyria is"),
+        ran("--prompt", "Valkyria is", "--sample-seed", "1"),
+        ran("--prompt", "Valkyria is", "--temperature", "0"),
+    )
+    assert one.returncode == 0, one.stderr
+    assert one.stdout.startswith("Valkyria is ") and one.stdout == same.stdout != other.stdout
+    assert greedy.stdout.splitlines()[-1].startswith("It ")
+    refused = ran("--prompt", "zeppelin")
+    assert refused.returncode == 2 and refused.stderr.startswith("error: prompt: 'zeppelin'")
+    assert ran("--seed", "9").returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("flags", "reason"),
+    [
+        (("--data", "nowhere"), "use a folder with train.txt, valid.txt and test.txt"),
+        (("--words", "zeppelin"), "among the 108 most frequent of the text"),
+        (("--vocabulary", "999"), "use at most 108, or 0 for all"),
+        (("--batch", "700"), "batch: 700 is not allowed; use at most 500"),
+    ],
+)
+def test_what_cannot_be_read_is_refused_before_anything_is_made(tmp_path, flags, reason):
+    storage = Storage(tmp_path / "storage", NAME, SCRIPT)
+    process = storage.run(*flags)
+    assert process.returncode == 2 and process.stdout == ""
+    assert reason in process.stderr and len(process.stderr.splitlines()) == 1
+    assert not storage.folder.exists()
+
+
+@pytest.mark.slow
+def test_it_survives_the_death_of_its_driver_within_an_epoch(done, tmp_path):
+    undisturbed, _ = done
+    storage = Storage(tmp_path / "storage", NAME, SCRIPT)
+    flags = (*FLAGS, "--checkpoint-seconds", "0.01")
+    driver = storage.start(*flags)
+    try:
+        found = storage.folder / "checkpoints"
+        wait_until(lambda: [*found.glob("*/epoch-*-*.json")], 120, "a checkpoint within an epoch")
+        driver.send_signal(signal.SIGKILL)
+        driver.wait()
+        again = storage.run(*flags)
+    finally:
+        storage.close()
+    assert again.returncode == 0, again.stdout + again.stderr
+    for name in ("perplexity.csv", "texts.csv", "repetition.csv", "seed_sensitivity.csv"):
+        assert (storage.results / name).read_bytes() == (undisturbed.results / name).read_bytes()
