@@ -79,6 +79,10 @@ class Study(Training):
         self._set("data_seeds", require_whole("data_seeds", self.data_seeds, 1))
         crossed_and_tied = self.tie_seeds and self.data_seeds > 1
         require(not crossed_and_tied, "data_seeds", self.data_seeds, "use 1 with tie_seeds")
+        draws = not TASKS[self.task].reads_text
+        for name, none in (("data_seeds", 1), ("tie_seeds", False)):
+            value = getattr(self, name)
+            require(draws or value == none, name, value, "a text is read, not drawn")
         searches = self.searches()
         for search in searches.values():
             search.check(TASKS[self.task].metric, self.seeds)

@@ -140,3 +140,10 @@ def test_log_rank_rejects_one_in_twenty_of_equals() -> None:
 
     p = [statistics.log_rank(sample(), sample()) for _ in range(1000)]
     assert 3 <= 100 * np.mean(np.array(p) <= 0.05) <= 7
+
+
+@pytest.mark.parametrize("n", [2, 3, 5])
+def test_the_mean_of_few_normal_values(n: int) -> None:
+    rng = np.random.default_rng([n, 9])
+    found = (statistics.mean(rng.normal(5, 2, n)) for _ in range(4000))
+    assert 94 <= covered(found, 5) <= 96

@@ -227,3 +227,17 @@ class TestSeedsNeeded:
         ):
             with pytest.raises(InvalidInput, match=f"width: {width!r} is not allowed; use a"):
                 ask()
+
+
+class TestMean:
+    def test_three_values_by_hand(self) -> None:
+        """1, 2, 3: Student's 97.5% quantile of two degrees of freedom is 4.3027."""
+        half = 4.30265273 / 3**0.5
+        np.testing.assert_allclose(
+            statistics.mean(np.array([1.0, 2.0, 3.0])), (2, 2 - half, 2 + half)
+        )
+
+    def test_one_value_has_no_interval_and_none_no_mean(self) -> None:
+        assert statistics.mean(np.array([4.0]))[0] == 4
+        assert np.isnan(statistics.mean(np.array([4.0]))[1:]).all()
+        assert np.isnan(statistics.mean(np.array([]))).all()
