@@ -172,5 +172,9 @@ def _drawn(runs: pd.DataFrame, albums: Albums) -> dict[str, tuple[Trial, Album]]
 
 def trial_of(row: pd.Series) -> Trial:
     """The trial of a row of `tracking.read_runs`."""
-    values: dict[str, Any] = {name: row[name] for name in Trial.__dataclass_fields__}
+    found = {name: row[name] for name in Trial.__dataclass_fields__}
+    values: dict[str, Any] = {
+        name: value.item() if isinstance(value, np.generic) else value
+        for name, value in found.items()
+    }
     return Trial(**values)

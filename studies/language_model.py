@@ -33,12 +33,12 @@ PAPER = Study(
     patience=7,
     least_rate=1e-7,
     dropout=0.5,
-    dynamics_every=5,
+    dynamics_every=3,
     words=("is", "Valkyria", "<unk>", "<eos>"),
 )
 LAPTOP = replace(
-    PAPER, name="language-model-laptop", lengths=(35,), hidden=64, epochs=30, batch=20,
-    learning_rate=3e-3, patience=2, dropout=0.2, dynamics_every=3,
+    PAPER, name="language-model-laptop", lengths=(35,), hidden=64, epochs=30, batch=20, patience=2,
+    learning_rate={"lstm": 3e-3, "stable_lstm": 3e-3, "orthogonal": 1e-3}, dropout=0.2,
 )  # fmt: skip
 SMOKE = replace(
     LAPTOP, name="language-model-smoke", lengths=(20,), seeds=range(2), hidden=32, epochs=4,
@@ -49,8 +49,8 @@ PRESETS = {
     "laptop": Preset(study=LAPTOP, description="shows the differences in minutes on 2 cores"),
     "paper": Preset(
         study=PAPER,
-        execution=Execution(pack_size=3, gpus_per_pack=1.0, checkpoint_seconds=600.0),
         data=Path("wikitext-2"),
+        execution=Execution(pack_size=3, gpus_per_pack=1.0, checkpoint_seconds=600.0),
         description="the paper's Section 5.3, Figures 8 and 9: WikiText-2 in --data, and a GPU",
     ),
 }
