@@ -57,7 +57,11 @@ def test_a_repetition_is_found_where_trying_everything_finds_it():
     [
         ([1, 1, 1, 1], 0, 1),
         ([7, 8, 9, 1, 2, 1, 2, 1, 2, 1], 3, 2),
-        ([1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9], -1, 0),  # too short a part to be more than chance
+        (
+            [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 9, 9, 9],
+            -1,
+            0,
+        ),  # too short a part to be more than chance
         ([1, 2, 3, 1, 2, 3], -1, 0),  # seen twice only
     ],
 )
@@ -150,7 +154,7 @@ def test_words_are_drawn_as_often_as_the_network_says():
         shares = np.bincount(drawn, minlength=4) / 4000
         expected = torch.softmax(outputs / temperature, 0).numpy()
         np.testing.assert_allclose(shares, expected, atol=0.03)
-    assert sample._chosen(outputs, 0, rng) == 2
+    assert sample._chosen(outputs, 0.0, rng) == 2
 
 
 def test_a_text_is_printed_in_lines_and_told_how_it_ends(corpora):  # noqa: F811
