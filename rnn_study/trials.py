@@ -15,6 +15,8 @@ from functools import cached_property
 from itertools import pairwise
 from typing import Any, Literal
 
+import numpy as np
+
 from rnn_study.cells import CELLS
 from rnn_study.errors import (
     require,
@@ -85,7 +87,10 @@ class Training:
         self._set("decay", require_positive("decay", self.decay))
         self._set("clip", require_positive("clip", self.clip))
         require_member("batch_loss", self.batch_loss, ("mean", "sum"))
-        require(isinstance(self.tf32, bool), "tf32", self.tf32, "use True or False")
+        # NumPy's too: rows of data frames hold it
+        either = isinstance(self.tf32, (bool, np.bool_))
+        require(either, "tf32", self.tf32, "use True or False")
+        self._set("tf32", bool(self.tf32))
         every = require_whole("dynamics_every", self.dynamics_every, 0)
         self._set("dynamics_every", every)
         self._set("least_rate", require_share("least_rate", self.least_rate))

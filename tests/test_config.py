@@ -71,6 +71,7 @@ def test_the_id_depends_on_every_field_and_on_the_numerics(monkeypatch):
         ({"clip": 1.0, "decay": 1.0}, {"clip": 1, "decay": 1}),
         ({"decay_epochs": (1, 2)}, {"decay_epochs": [1, 2]}),
         ({"seed": 3, "length": 64}, {"seed": np.int64(3), "length": np.int32(64)}),
+        ({"tf32": True}, {"tf32": np.True_}),
         ({"data_seed": 3, "hidden": 64}, {"data_seed": np.uint8(3), "hidden": np.int64(64)}),
     ],
 )

@@ -215,6 +215,9 @@ class TestTable:
         assert attractor_report.attractor_table(runs[1:], histories, bifurcations).empty
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_a_trial_is_read_back_from_its_row() -> None:
-    row = pd.Series({**vars(CHAOTIC), "trial_id": CHAOTIC.id, "kind": Kind.CYCLE})
-    assert attractor_report.trial_of(row) == CHAOTIC
+    row = {**vars(CHAOTIC), "trial_id": CHAOTIC.id, "kind": Kind.CYCLE}
+    frame = pd.DataFrame([row, row])  # whose columns have types of NumPy
+    assert attractor_report.trial_of(frame.iloc[1]) == CHAOTIC
+    assert attractor_report.trial_of(frame.iloc[1]).id == CHAOTIC.id
