@@ -16,6 +16,7 @@ notebooks: install ## Run the notebooks on the studies in ~/rnn-studies, into do
 	$(BIN)/python -m nbconvert --execute --to markdown --output-dir docs/notebooks notebooks/*.ipynb
 	for page in docs/notebooks/*.md; do \
 	  sed '/<style scoped>/,/<\/style>/d' $$page > $$page.new && mv $$page.new $$page; done
+	$(BIN)/ruff format --quiet docs/notebooks
 
 test: install ## Run the test suite
 	$(BIN)/python -m pytest -m "not slow" --numprocesses 2 --dist loadscope --no-loadscope-reorder
