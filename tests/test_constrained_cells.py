@@ -10,8 +10,9 @@ import torch
 from small import TRIAL, B, H, I, S, T, normal, parameters, require_grad, results
 
 from rnn_study.cells import CELLS, Cell
+from rnn_study.cells.exponential import matrix_exp
 from rnn_study.cells.lstm import to_torch
-from rnn_study.cells.orthogonal import is_orthogonal, matrix_exp
+from rnn_study.cells.orthogonal import is_orthogonal
 from rnn_study.cells.stable_lstm import is_contractive, is_rescaled
 from rnn_study.training import Checkpoints
 

@@ -9,6 +9,7 @@ import torch
 from small import TRIAL
 
 from rnn_study.cells import CELLS
+from rnn_study.cells.memory import release
 from rnn_study.config import Pack
 from rnn_study.training import bytes_per_member, footprint, train
 
@@ -18,6 +19,7 @@ SHAPE = replace(TRIAL, hidden=40, batch=20, train_size=40, val_size=40)
 def allocated(pack: list) -> int:
     """The most bytes that torch's allocator holds at once during the first epoch of `pack`."""
     epochs = train(Pack(tuple(pack)))
+    release()  # or else memory of earlier tests would serve
     with torch.autograd.profiler.profile(profile_memory=True) as profile:
         next(epochs)
     events = [e for e in profile.kineto_results.events() if e.name() == "[memory]"]

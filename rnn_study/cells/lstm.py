@@ -11,6 +11,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from rnn_study.cells.cell import Cell, Parameters, Weights, uniform
+from rnn_study.cells.memory import blocks, rows
+from rnn_study.cells.tape import as_columns, stacked, tape
 
 
 class LSTM(Cell):
@@ -57,82 +59,125 @@ class LSTM(Cell):
     ) -> tuple[Float[Tensor, "S T B H"], Float[Tensor, "S B D"]]:
         bias = weights["b_x"] + weights["b_h"]
         h, c = state.chunk(2, -1)
-        outputs, h, c = _Scan.apply(x, weights["w_x"], weights["w_h"], bias, h, c)
+        given = (x, weights["w_x"], weights["w_h"], bias, h, c)
+        kept = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in given)
+        outputs, h, c = _Scan.apply(*given, kept)
         return outputs, torch.cat((h, c), -1)
 
 
 class _Scan(torch.autograd.Function):
-    """The loop of `LSTM.step` with its backward pass by hand.
+    """The loop of `LSTM.step` with its backward pass by hand, laid out as `tape` says.
 
-    One product a step each way; the gradients of the weights are one product each after the loop.
+    The product of a step covers state, input and bias at once, and so does that of their gradients.
+    Every gate of a member lies in one piece.
     """
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, w_x: Tensor, w_h: Tensor, bias: Tensor, h0: Tensor, c0: Tensor
+        ctx: Any,
+        x: Tensor,
+        w_x: Tensor,
+        w_h: Tensor,
+        bias: Tensor,
+        h0: Tensor,
+        c0: Tensor,
+        kept: bool,
     ) -> tuple[Tensor, Tensor, Tensor]:
         (members, steps, batch, _), hidden = x.shape, h0.shape[-1]
-        # one channel: the product of a batch of one would round otherwise than that of a pack
-        affine = torch.addcmul if x.shape[-1] == 1 else torch.baddbmm
-        gates = affine(bias[:, None], x.flatten(1, 2), w_x).unflatten(1, (steps, batch))
-        outputs, cells, squashed = h0.new_empty(3, members, steps, batch, hidden)
-        h, c = h0, c0
-        for t in range(steps):
-            gate = gates[:, t]  # (S, B, 4H)
-            gate.baddbmm_(h, w_h)
-            gate[..., : 3 * hidden].sigmoid_()
-            gate[..., 3 * hidden :].tanh_()
-            i, f, o, g = gate.chunk(4, -1)
-            c = torch.mul(f, c, out=cells[:, t]).addcmul_(i, g)
-            h = torch.mul(o, torch.tanh(c, out=squashed[:, t]), out=outputs[:, t])
-        ctx.save_for_backward(x, w_x, w_h, h0, c0, gates, outputs, cells, squashed)
+        size = hidden * batch  # of one gate
+        taped = tape(x, h0, ones=True)
+        weight = stacked(w_h, w_x, bias[:, None])  # (S, K, 4H)
+        entering = rows(members, weight[0].numel(), x).view_as(weight.mT).copy_(weight.mT)
+        slots = steps if kept else 1  # what no gradient needs is overwritten
+        gates = rows(members, slots * 4 * size, x).unflatten(1, (slots, -1))
+        cells = rows(members, (slots + 1) * size, x).unflatten(1, (slots + 1, -1))
+        squashed = rows(members, size, x)
+        cells[:, 0].unflatten(1, (hidden, batch)).copy_(c0.mT)
+        for part in blocks(members, weight[0].numel() + 12 * size, x):
+            inputs, h = taped[part].unbind(1), taped[part, :, :hidden].flatten(2).unbind(1)
+            gate, i, f, o, g, three = split(gates[part], steps)
+            products = [as_columns(view, batch) for view in gate]
+            w, tanh_c, c = entering[part], squashed[part], cells[part].unbind(1)
+            if not kept:
+                c = c[:1] * (steps + 1)
+            for t in range(steps):
+                torch.bmm(w, inputs[t], out=products[t])
+                three[t].sigmoid_()
+                g[t].tanh_()
+                torch.mul(f[t], c[t], out=c[t + 1]).addcmul_(i[t], g[t])
+                torch.mul(o[t], torch.tanh(c[t + 1], out=tanh_c), out=h[t + 1])
+        ctx.save_for_backward(weight, taped, gates, cells)
         ctx.set_materialize_grads(False)
-        return outputs, h.clone(), c.clone()  # not views: what goes unused then costs no gradient
+        last = as_columns(cells[:, steps if kept else 0], batch).mT
+        # the last state is no view: outputs that go unused then cost no gradient
+        return taped[:, 1:, :hidden].mT, taped[:, -1, :hidden].mT.clone(), last.clone()
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *d: Tensor | None) -> tuple[Tensor | None, ...]:
         d_outputs, d_last_h, d_last_c = d
-        x, w_x, w_h, h0, c0, gates, outputs, cells, squashed = ctx.saved_tensors
-        steps, hidden = x.shape[1], h0.shape[-1]
-        d_gates = torch.empty_like(gates)
-        d_h = torch.zeros_like(c0) if d_last_h is None else d_last_h.clone()
-        d_c = torch.zeros_like(c0) if d_last_c is None else d_last_c.clone()
-        w_h_T = w_h.transpose(1, 2)
-        for t in reversed(range(steps)):
-            if d_outputs is not None:
-                d_h += d_outputs[:, t]
-            gate, d_gate = gates[:, t], d_gates[:, t]
-            i, f, o, g = gate.chunk(4, -1)
-            d_i, d_f, d_o, d_g = d_gate.chunk(4, -1)
-            tanh_c = squashed[:, t]
-            d_c += torch.ops.aten.tanh_backward(d_h * o, tanh_c)
-            torch.mul(d_c, g, out=d_i)
-            torch.mul(d_c, cells[:, t - 1] if t else c0, out=d_f)
-            torch.mul(d_h, tanh_c, out=d_o)
-            torch.mul(d_c, i, out=d_g)
-            d_c *= f
-            three, last = slice(3 * hidden), slice(3 * hidden, None)
-            torch.ops.aten.sigmoid_backward(
-                d_gate[..., three], gate[..., three], grad_input=d_gate[..., three]
-            )
-            torch.ops.aten.tanh_backward(
-                d_gate[..., last], gate[..., last], grad_input=d_gate[..., last]
-            )
-            torch.bmm(d_gate, w_h_T, out=d_h)
-        d_flat = d_gates.flatten(1, 2)  # (S, T B, 4H)
-        before = torch.cat((h0[:, None], outputs[:, :-1]), 1)  # (S, T, B, H)
-        d_x = None
-        if ctx.needs_input_grad[0]:
-            d_x = (d_flat @ w_x.transpose(1, 2)).view_as(x)
+        weight, taped, gates, cells = ctx.saved_tensors
+        (members, steps, _), batch = gates.shape, taped.shape[-1]
+        hidden = weight.shape[-1] // 4
+        size = hidden * batch
+        d_h, d_c, squashed, work = (rows(members, size, weight) for _ in range(4))
+        for d_state, given in ((d_h, d_last_h), (d_c, d_last_c)):
+            if given is None:
+                d_state.zero_()
+            else:
+                as_columns(d_state, batch).copy_(given.mT)
+        d_gates = rows(members, 4 * size, weight)[:, None]
+        d_weight = rows(members, weight[0].numel(), weight).view_as(weight).zero_()
+        inputs = taped.shape[2] - hidden - 1
+        d_x = taped.new_empty(members, steps, inputs, batch) if ctx.needs_input_grad[0] else None
+        for part in blocks(members, 2 * weight[0].numel() + 16 * size, weight):
+            before, c = taped[part].unbind(1), cells[part].unbind(1)
+            _, i, f, o, g, three = split(gates[part], steps)
+            d_gate, d_i, d_f, d_o, d_g, d_three = (views[0] for views in split(d_gates[part], 1))
+            d_columns, dh_columns = as_columns(d_gate, batch), as_columns(d_h[part], batch)
+            d_rows, dw = d_columns.mT, d_weight[part]
+            w_h, w_x = weight[part, :hidden], weight[part, hidden:-1]
+            dh, dc, tanh_c, new = d_h[part], d_c[part], squashed[part], work[part]
+            for t in reversed(range(steps)):
+                if d_outputs is not None:
+                    dh_columns += d_outputs[part, t].mT
+                torch.tanh(c[t + 1], out=tanh_c)
+                _tanh_backward(torch.mul(dh, o[t], out=new), tanh_c, grad_input=new)
+                dc += new
+                torch.mul(dc, g[t], out=d_i)
+                torch.mul(dc, c[t], out=d_f)
+                torch.mul(dh, tanh_c, out=d_o)
+                _sigmoid_backward(d_three, three[t], grad_input=d_three)
+                _tanh_backward(torch.mul(dc, i[t], out=d_g), g[t], grad_input=d_g)
+                dc *= f[t]
+                torch.bmm(w_h, d_columns, out=dh_columns)
+                dw.baddbmm_(before[t], d_rows)
+                if d_x is not None:
+                    torch.bmm(w_x, d_columns, out=d_x[part, t])
         return (
-            d_x,
-            x.flatten(1, 2).transpose(1, 2) @ d_flat,
-            before.flatten(1, 2).transpose(1, 2) @ d_flat,
-            d_flat.sum(1),
-            d_h,
-            d_c,
+            None if d_x is None else d_x.mT,
+            d_weight[:, hidden:-1],
+            d_weight[:, :hidden],
+            d_weight[:, -1],
+            as_columns(d_h, batch).mT,
+            as_columns(d_c, batch).mT,
+            None,
         )
+
+
+_sigmoid_backward = torch.ops.aten.sigmoid_backward.grad_input
+_tanh_backward = torch.ops.aten.tanh_backward.grad_input
+
+
+def split(gates: Float[Tensor, "S T N"], steps: int) -> tuple[tuple[Tensor, ...], ...]:
+    """Of each step: all gates, then i, f, o, g, then the first three; (S, ...) each.
+
+    One step serves for all if it is the only one.
+    """
+    i, f, o, g = gates.chunk(4, -1)
+    three = gates[..., : 3 * i.shape[-1]]
+    views = (part.unbind(1) for part in (gates, i, f, o, g, three))
+    return tuple(view * (steps // len(view)) for view in views)
 
 
 _TORCH_NAMES = {

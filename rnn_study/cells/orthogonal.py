@@ -11,6 +11,9 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from rnn_study.cells.cell import Cell, Parameters, Weights, uniform
+from rnn_study.cells.exponential import matrix_exp
+from rnn_study.cells.memory import blocks, rows
+from rnn_study.cells.tape import as_columns, stacked, tape
 
 
 class Orthogonal(Cell):
@@ -52,86 +55,74 @@ class Orthogonal(Cell):
 
 
 class _Scan(torch.autograd.Function):
-    """The loop of `Orthogonal.step` with its backward pass by hand.
+    """The loop of `Orthogonal.step` with its backward pass by hand, laid out as `tape` says.
 
-    One product a step each way; the gradients of the weights are one product each after the loop.
-    Only the outputs are kept: an output has the sign of its z, and is zero where modReLU is flat.
+    The product of a step covers state and input at once, and so does that of their gradients. Only
+    the outputs are kept: an output has the sign of its z, and is zero where modReLU is flat.
     """
 
     @staticmethod
     def forward(
         ctx: Any, x: Tensor, w_x: Tensor, w_h: Tensor, b: Tensor, h0: Tensor
     ) -> tuple[Tensor, Tensor]:
-        steps, batch = x.shape[1:3]
-        z = (x.flatten(1, 2) @ w_x).unflatten(1, (steps, batch))  # (S, T, B, H)
-        outputs = torch.empty_like(z)
-        h, offset = h0, b[:, None]
-        for t in range(steps):
-            z_t = z[:, t].baddbmm_(h, w_h)
-            h = torch.abs(z_t, out=outputs[:, t]).add_(offset).relu_().mul_(z_t.sign_())
-        ctx.save_for_backward(x, w_x, w_h, h0, outputs)
+        (members, steps, batch, _), hidden = x.shape, h0.shape[-1]
+        size = hidden * batch
+        taped, weight = tape(x, h0), stacked(w_h, w_x)  # (S, T+1, K, B), (S, K, H)
+        entering = rows(members, weight[0].numel(), x).view_as(weight.mT).copy_(weight.mT)
+        offsets, z, signs = (rows(members, size, x) for _ in range(3))
+        as_columns(offsets, batch).copy_(b[..., None])
+        for part in blocks(members, weight[0].numel() + 5 * size, x):
+            inputs, h = taped[part].unbind(1), taped[part, :, :hidden].flatten(2).unbind(1)
+            w, offset, z_t, sign = entering[part], offsets[part], z[part], signs[part]
+            product = as_columns(z_t, batch)
+            for t in range(steps):
+                torch.bmm(w, inputs[t], out=product)
+                torch.sign(z_t, out=sign)
+                torch.addcmul(offset, z_t, sign, out=h[t + 1]).relu_().mul_(sign)
+        ctx.save_for_backward(weight, taped)
         ctx.set_materialize_grads(False)
-        return outputs, h.clone()  # not a view: outputs that go unused then cost no gradient
+        # the last state is no view: outputs that go unused then cost no gradient
+        return taped[:, 1:, :hidden].mT, taped[:, -1, :hidden].mT.clone()
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *d: Tensor | None) -> tuple[Tensor | None, ...]:
         d_outputs, d_last = d
-        x, w_x, w_h, h0, outputs = ctx.saved_tensors
-        d_z = torch.empty_like(outputs)
-        d_h = torch.zeros_like(h0) if d_last is None else d_last.clone()
-        signs = outputs.sign()
-        active = signs.abs()
-        w_h_T = w_h.mT
-        for t in reversed(range(x.shape[1])):
-            if d_outputs is not None:
-                d_h += d_outputs[:, t]
-            torch.mul(d_h, active[:, t], out=d_z[:, t])
-            torch.bmm(d_z[:, t], w_h_T, out=d_h)
-        d_flat = d_z.flatten(1, 2)  # (S, T B, H)
-        before = torch.cat((h0[:, None], outputs[:, :-1]), 1)
-        d_x = (d_flat @ w_x.mT).view_as(x) if ctx.needs_input_grad[0] else None
+        weight, taped = ctx.saved_tensors
+        (members, steps, _, batch), hidden = taped.shape, weight.shape[-1]
+        steps, size = steps - 1, hidden * batch
+        d_h, d_z, signs, d_offset = (rows(members, size, weight) for _ in range(4))
+        d_offset.zero_()
+        if d_last is None:
+            d_h.zero_()
+        else:
+            as_columns(d_h, batch).copy_(d_last.mT)
+        d_weight = rows(members, weight[0].numel(), weight).view_as(weight).zero_()
+        inputs = taped.shape[2] - hidden
+        d_x = taped.new_empty(members, steps, inputs, batch) if ctx.needs_input_grad[0] else None
+        for part in blocks(members, 2 * weight[0].numel() + 6 * size, weight):
+            before, h = taped[part].unbind(1), taped[part, :, :hidden].flatten(2).unbind(1)
+            dh, dz, sign, db = d_h[part], d_z[part], signs[part], d_offset[part]
+            dh_columns, dz_columns = as_columns(dh, batch), as_columns(dz, batch)
+            dz_rows, dw = dz_columns.mT, d_weight[part]
+            w_h, w_x = weight[part, :hidden], weight[part, hidden:]
+            for t in reversed(range(steps)):
+                if d_outputs is not None:
+                    dh_columns += d_outputs[part, t].mT
+                torch.mul(dh, torch.sign(h[t + 1], out=sign), out=dz)
+                db += dz
+                dz *= sign
+                torch.bmm(w_h, dz_columns, out=dh_columns)
+                dw.baddbmm_(before[t], dz_rows)
+                if d_x is not None:
+                    torch.bmm(w_x, dz_columns, out=d_x[part, t])
         return (
-            d_x,
-            x.flatten(1, 2).mT @ d_flat,
-            before.flatten(1, 2).mT @ d_flat,
-            signs.mul_(d_z).sum((1, 2)),
-            d_h,
+            None if d_x is None else d_x.mT,
+            d_weight[:, hidden:],
+            d_weight[:, :hidden],
+            as_columns(d_offset, batch).sum(-1),
+            as_columns(d_h, batch).mT,
         )
-
-
-def matrix_exp(matrix: Float[Tensor, "S H H"]) -> Float[Tensor, "S H H"]:
-    """exp of each matrix, to the rounding of its type; differentiable.
-
-    Scaling and squaring of the Taylor polynomial of degree 16, evaluated with six products
-    (Paterson and Stockmeyer, 1973). A matrix is halved until its norm is below one, as often as it
-    needs and whatever else is in the pack; the truncation is then below 3e-15.
-    """
-    norms = matrix.detach().abs().sum(-1).amax(-1)  # (S,), a bound of the spectral norm
-    norms = norms.where(norms.isfinite(), 1)  # a diverged member becomes NaN and costs no other
-    halvings = norms.clamp_min(1).log2().ceil()
-    one = matrix * torch.exp2(-halvings)[:, None, None]
-    two = one @ one
-    three = two @ one
-    four = two @ two
-    eye = torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)
-    powers = (eye, one, two, three)
-    result = four * _INVERSE_FACTORIALS[16]
-    for low in (12, 8, 4, 0):
-        for k, power in enumerate(powers):
-            result = result + _INVERSE_FACTORIALS[low + k] * power
-        if low:
-            result = four @ result
-    squarings = 2 if matrix.is_meta else int(halvings.max())  # a tensor without values has no norm
-    for squaring in range(squarings):
-        wanted = (squaring < halvings)[:, None, None]
-        result = torch.where(wanted, result @ result, result)
-    return result
-
-
-_INVERSE_FACTORIALS = [1.0]
-for _k in range(1, 17):
-    _INVERSE_FACTORIALS.append(_INVERSE_FACTORIALS[-1] / _k)
 
 
 def is_orthogonal(matrix: Float[Tensor, "S H H"], eps: float = 1e-4) -> Bool[Tensor, "S"]:

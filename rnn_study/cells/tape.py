@@ -1,0 +1,45 @@
+"""How a fast scan lays out what it works on.
+
+Time runs along the second axis, and within a step the batch comes last. What belongs to one gate or
+one state of a member is then one piece of memory, over which elementwise operations run fastest.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from rnn_study.cells.memory import rows
+
+
+def tape(
+    x: Float[Tensor, "S T B I"], h0: Float[Tensor, "S B H"], ones: bool = False
+) -> Float[Tensor, "S T+1 K B"]:
+    """What a step multiplies: h (H), then x (I), then a one for the bias if `ones`.
+
+    K = H + I, or one more. The first step has `h0`, later ones wait for their h, and the last has
+    nothing but h.
+    """
+    (members, steps, batch, inputs), hidden = x.shape, h0.shape[-1]
+    shape = (steps + 1, hidden + inputs + ones, batch)
+    taped = rows(members, shape[0] * shape[1] * batch, x).unflatten(1, shape)
+    taped[:, 0, :hidden] = h0.mT
+    taped[:, :-1, hidden : hidden + inputs] = x.mT
+    if ones:
+        taped[:, :-1, -1] = 1
+    return taped
+
+
+def stacked(*weights: Float[Tensor, "S _ N"]) -> Float[Tensor, "S K N"]:
+    """Weights under each other, in the order of the tape."""
+    members, _, width = weights[0].shape
+    height = sum(weight.shape[1] for weight in weights)
+    out = rows(members, height * width, weights[0]).unflatten(1, (height, width))
+    torch.cat(weights, 1, out=out)
+    return out
+
+
+def as_columns(flat: Float[Tensor, "S N"], batch: int) -> Float[Tensor, "S M B"]:
+    """A row of `rows` as a matrix whose columns are the sequences of the batch."""
+    return flat.view(len(flat), -1, batch)
