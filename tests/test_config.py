@@ -40,7 +40,7 @@ STUDY = Study(
 
 def test_the_id_of_a_trial_never_changes_by_accident():
     """A change means that no finished trial is found again. Raise `NUMERICS` if results change."""
-    assert PINNED.id == "bc02faac8e5433e4"
+    assert PINNED.id == "33788ab096811dbe"
 
 
 def test_the_id_is_the_same_in_another_process():

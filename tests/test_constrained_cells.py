@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -46,6 +47,39 @@ def test_matrix_exp_is_that_of_torch_in_float64(norm, hidden):
     expected = torch.linalg.matrix_exp(matrix.double())
     torch.testing.assert_close(matrix_exp(matrix).double(), expected, rtol=0, atol=1e-5)
     torch.testing.assert_close(matrix_exp(matrix.double()), expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("norm", [0.1, 3, 30, 200])
+def test_matrix_exp_needs_not_read_the_norm(norm):
+    matrix = skew(norm)
+    expected = matrix_exp(matrix)
+    assert is_orthogonal(expected, eps=1e-5).all()
+    assert torch.equal(matrix_exp(matrix, squarings=8), expected)
+    needed = max(math.ceil(math.log2(norm / 3.3)), 0)
+    assert not needed or matrix_exp(matrix, needed - 1).isnan().all()
+    meta = matrix.to("meta").requires_grad_()  # there is none to read
+    assert torch.autograd.grad(matrix_exp(meta, 8).sum(), meta)[0].shape == matrix.shape
+
+
+@pytest.mark.parametrize("norm", [0.1, 3, 30, 200])
+def test_gradients_of_matrix_exp_do_not_need_the_norm_either(norm):
+    matrix = skew(norm, S).requires_grad_()
+    weight = normal(S, H, H, seed=3)
+    ours, same = (
+        torch.autograd.grad((matrix_exp(matrix, n) * weight).sum(), matrix)[0] for n in (None, 8)
+    )
+    assert torch.equal(ours, same)
+
+
+@pytest.mark.parametrize("squarings", [None, 8])
+@pytest.mark.parametrize("broken", [float("nan"), float("inf"), 1e8])
+def test_a_matrix_that_has_no_exponential_spoils_no_other(broken, squarings):
+    matrix = skew(30)
+    expected = matrix_exp(matrix, squarings)
+    matrix[1, 2, 3], matrix[1, 3, 2] = broken, -broken
+    found = matrix_exp(matrix, squarings)
+    assert torch.equal(found[::2], expected[::2])
+    assert found[1].isnan().any()
 
 
 def test_matrix_exp_scales_each_matrix_by_itself():

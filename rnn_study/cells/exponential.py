@@ -9,8 +9,6 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-SQUARINGS = 8
-"""How often results are squared where the host shall not wait for the norms, at most."""
 _LARGEST = {torch.float32: 3.3, torch.float64: 1.1}
 """Norms for which the Taylor polynomial is the exponential to rounding: x^19 / 19! is below it."""
 # fmt: off
@@ -29,7 +27,9 @@ _COEFFICIENTS = (
 B2 + (B3 + C) C."""
 
 
-def matrix_exp(skew: Float[Tensor, "S H H"]) -> Float[Tensor, "S H H"]:
+def matrix_exp(
+    skew: Float[Tensor, "S H H"], squarings: int | None = None
+) -> Float[Tensor, "S H H"]:
     """exp of each skew-symmetric matrix, to the rounding of its type; differentiable once.
 
     Scaling and squaring of the Taylor polynomial of degree 18 with five products (Bader, Blanes and
@@ -39,16 +39,17 @@ def matrix_exp(skew: Float[Tensor, "S H H"]) -> Float[Tensor, "S H H"]:
     a step of Newton's iteration. The gradient is by hand: of eight products, as the square of a
     symmetric or skew-symmetric matrix needs one instead of two. It is the skew-symmetric part.
 
-    A matrix whose sixth power is not finite gives NaN, and no other does for it. On a CPU the host
-    reads how many squarings are needed. Elsewhere it does not wait: there are always `SQUARINGS`,
-    those that a matrix does not need leave it as it is, and norms above 3.3 * 2^8 = 844 give NaN.
+    Without `squarings` the host reads how many are needed. With a number it reads nothing, so that
+    a CUDA graph can hold it all: there are always so many, those that a matrix does not need leave
+    it as it is, and norms above 3.3 * 2^`squarings` give NaN. So does a matrix whose sixth power is
+    not finite, and no other does for it.
     """
-    return _Exponential.apply(skew)
+    return _Exponential.apply(skew, squarings)
 
 
 class _Exponential(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, skew: Tensor) -> Tensor:
+    def forward(ctx: Any, skew: Tensor, squarings: int | None) -> Tensor:
         members, size, _ = skew.shape
         powers = skew.new_empty(members, 4, size, size)
         one, two, three, six = powers.unbind(1)
@@ -59,10 +60,8 @@ class _Exponential(torch.autograd.Function):
         norms = six.abs().sum(-1).amax(-1) ** (1 / 6)
         halvings = (norms / _LARGEST[skew.dtype]).log2().ceil().clamp_min(0)
         halvings = halvings.where(norms.isfinite(), 0)  # NaN anyway, and costs no other a squaring
-        if skew.device.type == "cpu":
-            squarings = int(halvings.max())
-        else:
-            squarings = 2 if skew.is_meta else SQUARINGS  # meta: as many as most ever need
+        read = squarings is None
+        squarings = int(halvings.max()) if squarings is None else squarings
         scale = torch.exp2(-halvings)[:, None, None]
         if squarings:
             for power, exponent in zip(powers.unbind(1), (1, 2, 3, 6), strict=True):
@@ -82,14 +81,14 @@ class _Exponential(torch.autograd.Function):
         if squarings:  # they double errors; a step of Newton's takes those that orthogonality shows
             better = torch.baddbmm(result, result, result.mT @ result, beta=1.5, alpha=-0.5)
             result = torch.where(wanted[0], better, result)
-        if skew.device.type != "cpu":
+        if not read:
             result = result.where((halvings <= squarings)[:, None, None], torch.nan)
         ctx.save_for_backward(powers, b1, b3, b5, c, scale, *results, *wanted)
         return result
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, d: Tensor) -> Tensor:
+    def backward(ctx: Any, d: Tensor) -> tuple[Tensor, None]:
         powers, b1, b3, b5, c, scale, *rest = ctx.saved_tensors
         results, wanted = rest[: len(rest) // 2], rest[len(rest) // 2 :]
         for last, want in zip(reversed(results), reversed(wanted), strict=True):
@@ -111,7 +110,7 @@ class _Exponential(torch.autograd.Function):
         d_two = torch.baddbmm(d_two, one, d_three, alpha=-0.5)
         d_two = d_two + d_two.mT
         d_one = torch.baddbmm(d_one, one, d_two, alpha=-1).baddbmm_(d_three, two, alpha=0.5)
-        return (d_one - d_one.mT) * (scale / 2)
+        return (d_one - d_one.mT) * (scale / 2), None
 
 
 def _coefficients(like: Tensor) -> tuple[Float[Tensor, "5 1"], Float[Tensor, "5 4"]]:

@@ -15,6 +15,11 @@ from rnn_study.cells.exponential import matrix_exp
 from rnn_study.cells.memory import blocks, rows
 from rnn_study.cells.tape import as_columns, stacked, tape
 
+SQUARINGS = {"cpu": None, "meta": 2, "cuda": 8}
+"""Of the exponential, by device: on a CPU as many as a pack needs, most often none or one. A GPU is
+not asked; there members diverge at norms of A - A' above 844. On `meta`, where tensors have no
+values, what to reckon with."""
+
 
 class Orthogonal(Cell):
     """A recurrent matrix that stays orthogonal, and the modReLU; D = H.
@@ -40,7 +45,8 @@ class Orthogonal(Cell):
 
     def weights(self, params: Parameters) -> Weights:
         upper = params["skew"].triu(1)
-        return {**params, "w_h": matrix_exp(upper - upper.mT)}
+        squarings = SQUARINGS.get(upper.device.type, SQUARINGS["cuda"])
+        return {**params, "w_h": matrix_exp(upper - upper.mT, squarings)}
 
     def step(
         self, weights: Weights, x: Float[Tensor, "S B I"], state: Float[Tensor, "S B D"]
