@@ -1,15 +1,17 @@
-"""Model updates per second of packed training, against what one would do without it.
+"""Model updates per second of packed training on a CPU, against what one would do without it.
 
 One update is one batch of 100 sequences of the symbol task forward, backward and through the
-optimiser, for one network. Every row has a rival that this script runs too, in the same process or
-from it, minutes apart:
+optimiser, for one network. Every row has a rival that this script runs too, one core each:
 
 - `serial`: one network after the other, as plain PyTorch. For the LSTM `torch.nn.LSTM`; for the
   orthogonal RNN a loop under autograd with one matrix exponential a batch, as the paper's code.
-- `processes`: the serial rival in one process per core, each with one thread.
-- `vmap`: a `torch.func.vmap` ensemble over the plain loop of the cell.
+- `processes`: that in one process per core, against packs in one process per core.
+- `vmap`: a `torch.func.vmap` ensemble of the pack's size, at most 16, over the plain loop.
 
-Prints a table; `--quick` does a few rows in some minutes.
+A pack and its rival take turns, and each counts with its fastest turn: what else runs on the machine
+then hits both. `of_limit` is the share of the rate at which the machine does nothing but the products
+of the time steps, measured at the same shapes. Prints a table; `--quick` does the rows that are
+promised, in some minutes. (`gpu.py` is for GPUs.)
 """
 
 from __future__ import annotations
@@ -20,139 +22,158 @@ import multiprocessing
 import os
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from gpu_rivals import CLASSES, CLIP, INPUTS, RATE, Plain, one_thread
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 from torch.func import functional_call, grad, stack_module_state, vmap
 
+from rnn_study.cells import CELLS
 from rnn_study.config import Pack, Trial
 from rnn_study.environment import environment
-from rnn_study.training import train
+from rnn_study.training import bytes_per_member
+from rnn_study.training.members import Members
+from rnn_study.training.step import update_
 
-BATCH, INPUTS, CLASSES, CLIP, RATE = 100, 6, 4, 0.25, 1e-3
-QUICK = [("lstm", 50, 50, 4), ("lstm", 200, 50, 4), ("orthogonal", 50, 50, 4),
-         ("orthogonal", 200, 50, 4)]  # fmt: skip
+BATCH = 100
+LARGEST_ENSEMBLE = 16
+"""Networks under vmap: autograd keeps so much of each that more of them only run out of memory."""
+TURN = 0.02
+"""Seconds of one turn, at least: short, so that some turns are undisturbed."""
+PROMISED = [
+    (cell, hidden, length, pack)
+    for cell in ("orthogonal", "lstm")
+    for hidden, pack in ((200, 4), (50, 16))
+    for length in (50, 100)
+]
+Shape = tuple[str, int, int, int]
+"""Cell, hidden units, length, networks."""
+Update = Callable[[], None]
 
 
 def main() -> None:
-    """Measure the rows that were asked for."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="four rows, serial rivals alone")
+    """Measures the rows that are asked for."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="eight rows, serial rivals alone")
     parser.add_argument("--rivals", nargs="+", choices=[*RIVALS], help="default: all")
+    parser.add_argument("--cells", nargs="+", choices=[*CELLS], default=["lstm", "orthogonal"])
     parser.add_argument("--hidden", nargs="+", type=int, default=[50, 200])
     parser.add_argument("--lengths", nargs="+", type=int, default=[50, 100, 200])
-    parser.add_argument("--packs", nargs="+", type=int, default=[1, 4, 16])
-    parser.add_argument("--seconds", type=float, default=8.0, help="at least, for each number")
+    parser.add_argument("--packs", nargs="+", type=int, default=[1, 2, 4, 8, 16, 32, 64, 128])
+    parser.add_argument("--seconds", type=float, default=10.0, help="for each row, at least")
     parser.add_argument("--json", type=Path, help="also write the rows to this file")
     options = parser.parse_args()
-    device = "cuda" if torch.cuda.is_available() else "cpu"
     one_thread()
-    shapes = QUICK if options.quick else [
+    shapes = PROMISED if options.quick else [
         (cell, hidden, length, pack)
-        for cell in ("lstm", "orthogonal")
+        for cell in options.cells
         for hidden in options.hidden
         for length in options.lengths
         for pack in options.packs
     ]  # fmt: skip
     rivals = options.rivals or (["serial"] if options.quick else [*RIVALS])
-    rows = list(measure(shapes, rivals, device, options.seconds))
-    table = Table(*rows[0], title=f"Model updates per second, {device}")
-    for row in rows:
-        table.add_row(*map(str, row.values()))
-    Console().print(table)
+    table = Table(title="Model updates per second, CPU", highlight=True)
+    for name in (
+        "cell",
+        "hidden",
+        "length",
+        "pack",
+        "updates",
+        "rival",
+        "its",
+        "ratio",
+        "MB",
+        "of_limit",
+    ):
+        table.add_column(name, no_wrap=True)
+    rows = []
+    for row in measure(shapes, rivals, options.seconds):
+        rows.append(row)
+        table.add_row(*shown(row))
+        print(*shown(row), sep="  ", flush=True)
+    Console(width=110).print(table)
     if options.json:
-        about = {"environment": environment(), "rows": rows}
-        options.json.write_text(json.dumps(about, indent=1) + "\n")
+        options.json.write_text(json.dumps(rows, indent=1) + "\n")
 
 
-def measure(
-    shapes: list[tuple[str, int, int, int]], rivals: list[str], device: str, seconds: float
-) -> Iterator[dict[str, Any]]:
-    """A row for every shape and rival; a rival is measured once a cell, size and length."""
-    known: dict[tuple[Any, ...], float] = {}
-    for cell, hidden, length, pack in shapes:
-        ours = packed(cell, hidden, length, pack, device, seconds)
-        for name in rivals:
-            size = pack if name == "vmap" else 1
-            key = (name, cell, hidden, length, size)
-            if key not in known:
-                known[key] = RIVALS[name](cell, hidden, length, size, device, seconds)
-            theirs = known[key]
+def measure(shapes: list[Shape], rivals: list[str], seconds: float) -> Iterator[dict[str, Any]]:
+    """A row for every shape and rival; none where half of the free memory does not hold the pack."""
+    about = environment()
+    for shape in shapes:
+        cell, hidden, length, pack = shape
+        each = bytes_per_member(trial(shape, 0))
+        for rival in rivals:
+            copies = len(os.sched_getaffinity(0)) if rival == "processes" else 1
+            if copies * pack * each > free_memory() / 2:
+                print(*shape, rival, "left out: too little memory", sep="  ", flush=True)
+                continue
+            ours, theirs = RIVALS[rival](shape, seconds)
             yield {
                 "cell": cell,
                 "hidden": hidden,
                 "length": length,
                 "pack": pack,
-                "device": device,
+                "device": "cpu",
                 "updates_per_second": round(ours, 2),
-                "rival": f"{name} {'torch.nn.LSTM' if cell == 'lstm' else 'loop'}",
+                "rival": f"{rival} {'torch.nn.LSTM' if 'lstm' in cell and rival != 'vmap' else 'loop'}",
                 "rival_updates_per_second": round(theirs, 2),
                 "ratio": round(ours / theirs, 2),
+                "bytes_per_member": each,
+                "of_limit": round(ours / copies / limit(cell, hidden, length), 3),
+                "date": datetime.now(UTC).isoformat(timespec="seconds"),
+                **{key: about[key] for key in ("torch", "processor", "git_commit")},
             }
 
 
-def packed(cell: str, hidden: int, length: int, pack: int, device: str, seconds: float) -> float:
-    """Of this project, all members together, with the data's shuffling and a small validation.
-
-    At a rate so small that none solves the task and leaves.
-    """
-    trials = [
-        Trial(
-            task="symbol", cell=cell, length=length, learning_rate=1e-12, seed=seed, hidden=hidden,
-            batch=BATCH, train_size=5 * BATCH, val_size=50, epochs=10_000,
-        )
-        for seed in range(pack)
-    ]  # fmt: skip
-    epochs = train(Pack(tuple(trials)), device)
-    next(epochs)
-    spent, best = 0.0, 0.0
-    while spent < seconds:
-        took = float(next(epochs).metrics["seconds"].sum())
-        spent, best = spent + took, max(best, 5 * pack / took)
-    return best
+def shown(row: dict[str, Any]) -> list[str]:
+    """The cells of the table."""
+    mine, its = f"{row['updates_per_second']:.1f}", f"{row['rival_updates_per_second']:.1f}"
+    memory = f"{row['bytes_per_member'] / 1e6:.1f}"
+    head = [str(row[key]) for key in ("cell", "hidden", "length", "pack")]
+    return [*head, mine, row["rival"], its, f"{row['ratio']:.2f}", memory, f"{row['of_limit']:.0%}"]
 
 
-class Plain(nn.Module):
-    """One network as plain PyTorch would have it."""
+def trial(shape: Shape, seed: int) -> Trial:
+    """At a rate so small that nothing is ever learned."""
+    cell, hidden, length, _ = shape
+    return Trial(
+        task="symbol", cell=cell, length=length, learning_rate=1e-12, seed=seed, hidden=hidden,
+        batch=BATCH, train_size=BATCH, val_size=1,
+    )  # fmt: skip
 
-    def __init__(self, cell: str, hidden: int) -> None:
-        super().__init__()
-        self.cell, self.hidden = cell, hidden
-        self.read = nn.Linear(hidden, CLASSES)
-        if cell == "lstm":
-            self.rnn = nn.LSTM(INPUTS, hidden, batch_first=True)
-        else:
-            self.w_x = nn.Linear(INPUTS, hidden, bias=False)
-            self.skew = nn.Parameter(torch.randn(hidden, hidden) * 0.01)
-            self.bias = nn.Parameter(torch.zeros(hidden))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, T, I) to (B, O)."""
-        if self.cell == "lstm":
-            return self.read(self.rnn(x)[0][:, -1])
-        upper = self.skew.triu(1)
-        matrix = torch.linalg.matrix_exp(upper - upper.mT)
-        state = x.new_zeros(len(x), self.hidden)
-        for x_t in x.unbind(1):
-            z = self.w_x(x_t) + state @ matrix
-            state = z.sign() * F.relu(z.abs() + self.bias)
-        return self.read(state)
+def packed(shape: Shape) -> Update:
+    """Of this project: one batch of all members, with its choice from the data."""
+    trials = tuple(trial(shape, seed) for seed in range(shape[-1]))
+    members = Members.start(Pack(trials), torch.device("cpu"))
+    assert members is not None
+    (correction,) = members.adam.corrections(np.full(len(trials), 1e-12), 1)
+    columns = torch.arange(BATCH).expand(len(trials), -1)
+
+    def update() -> None:
+        x, targets = members.training.chosen(columns)
+        update_(members.network, trials[0], members.flat, members.adam, correction, x, targets)
+
+    return update
 
 
 class Loop(Plain):
-    """The same with the LSTM as a loop: `torch.nn.LSTM` has no batching rule under vmap."""
+    """The LSTM as a loop too: `torch.nn.LSTM` has no batching rule under vmap."""
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, I) to (B, O)."""
-        if self.cell != "lstm":
+        if self.lstm is None:
             return super().forward(x)
         names = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
-        w_x, w_h, b_x, b_h = (getattr(self.rnn, name) for name in names)
+        w_x, w_h, b_x, b_h = (getattr(self.lstm, name) for name in names)
         h = c = x.new_zeros(len(x), self.hidden)
         for x_t in x.unbind(1):
             i, f, g, o = (F.linear(x_t, w_x, b_x) + F.linear(h, w_h, b_h)).chunk(4, -1)
@@ -161,11 +182,12 @@ class Loop(Plain):
         return self.read(h)
 
 
-def serial(cell: str, hidden: int, length: int, size: int, device: str, seconds: float) -> float:
-    """One network, one batch at a time."""
-    network = Plain(cell, hidden).to(device)
+def plain(shape: Shape) -> Update:
+    """One network, one batch."""
+    cell, hidden, length, _ = shape
+    network = Plain("lstm" if "lstm" in cell else cell, hidden)
     optimiser = torch.optim.Adam(network.parameters(), RATE)
-    x, targets = batch(length, device)
+    x, targets = a_batch(length)
 
     def update() -> None:
         optimiser.zero_grad()
@@ -173,23 +195,15 @@ def serial(cell: str, hidden: int, length: int, size: int, device: str, seconds:
         nn.utils.clip_grad_norm_(network.parameters(), CLIP)
         optimiser.step()
 
-    return rate_of(update, device, seconds)
+    return update
 
 
-def processes(cell: str, hidden: int, length: int, size: int, device: str, seconds: float) -> float:
-    """The serial rival in as many processes as there are cores (eight on one GPU)."""
-    count = 8 if device == "cuda" else len(os.sched_getaffinity(0))
-    context = multiprocessing.get_context("spawn")
-    with context.Pool(count, one_thread) as pool:
-        work = [(cell, hidden, length, size, device, seconds)] * count
-        return sum(pool.starmap(serial, work, chunksize=1))
-
-
-def vmapped(cell: str, hidden: int, length: int, size: int, device: str, seconds: float) -> float:
-    """An ensemble of `size` networks under vmap, their optimiser fused; all together."""
-    networks = [Loop(cell, hidden).to(device) for _ in range(size)]
-    params, buffers = stack_module_state(networks)
-    x, targets = batch(length, device)
+def ensemble(shape: Shape) -> Update:
+    """Networks under vmap, their optimiser fused; one batch of all of them."""
+    cell, hidden, length, size = shape
+    networks = [Loop("lstm" if "lstm" in cell else cell, hidden) for _ in range(size)]
+    params, _ = stack_module_state(networks)
+    x, targets = a_batch(length)
 
     def loss(each: dict[str, Tensor]) -> Tensor:
         return F.cross_entropy(functional_call(networks[0], (each, {}), (x,)), targets)
@@ -206,42 +220,84 @@ def vmapped(cell: str, hidden: int, length: int, size: int, device: str, seconds
             value.grad = found[name] * scale.view(-1, *[1] * (value.dim() - 1))
         optimiser.step()
 
-    assert not buffers
-    return size * rate_of(update, device, seconds)
+    return update
 
 
-RIVALS: dict[str, Callable[..., float]] = {
-    "serial": serial,
-    "processes": processes,
-    "vmap": vmapped,
-}
-
-
-def batch(length: int, device: str) -> tuple[Tensor, Tensor]:
+def a_batch(length: int) -> tuple[Tensor, Tensor]:
     """One-hot inputs (B, T, I) and classes (B,)."""
     x = F.one_hot(torch.randint(INPUTS, (BATCH, length)), INPUTS).float()
-    return x.to(device), torch.randint(CLASSES, (BATCH,)).to(device)
+    return x, torch.randint(CLASSES, (BATCH,))
 
 
-def rate_of(update: Callable[[], None], device: str, seconds: float) -> float:
-    """Updates per second: the best of groups of five, as for packs."""
-    update()
-    spent, best = 0.0, 0.0
-    while spent < seconds:
-        began = time.perf_counter()
-        for _ in range(5):
-            update()
-        if device == "cuda":
-            torch.cuda.synchronize()
-        took = time.perf_counter() - began
-        spent, best = spent + took, max(best, 5 / took)
+def serial(shape: Shape, seconds: float) -> tuple[float, float]:
+    """Updates per second of the pack, and of one network."""
+    ours, theirs = by_turns([packed(shape), plain(shape)], seconds)
+    return shape[-1] * ours, theirs
+
+
+def vmapped(shape: Shape, seconds: float) -> tuple[float, float]:
+    """Of the pack, and of an ensemble under vmap."""
+    size = min(shape[-1], LARGEST_ENSEMBLE)
+    ours, theirs = by_turns([packed(shape), ensemble((*shape[:-1], size))], seconds)
+    return shape[-1] * ours, size * theirs
+
+
+def processes(shape: Shape, seconds: float) -> tuple[float, float]:
+    """Of packs and of single networks, in as many processes as there are cores, summed."""
+    count = len(os.sched_getaffinity(0))
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(count, one_thread) as pool:
+        ours = pool.starmap(alone, [(packed, shape, seconds / 2)] * count, chunksize=1)
+        theirs = pool.starmap(alone, [(plain, shape, seconds / 2)] * count, chunksize=1)
+    return shape[-1] * sum(ours), sum(theirs)
+
+
+def alone(make: Callable[[Shape], Update], shape: Shape, seconds: float) -> float:
+    """Updates per second in a process of its own."""
+    return by_turns([make(shape)], seconds)[0]
+
+
+RIVALS = {"serial": serial, "processes": processes, "vmap": vmapped}
+
+
+def by_turns(updates: list[Update], seconds: float) -> list[float]:
+    """Calls per second of each, in its fastest turn. Every one has three at least."""
+    turns = []
+    for update in updates:
+        update()
+        took = seconds_of(update, 1)
+        turns.append((update, max(round(TURN / took), 1)))
+    best = [0.0] * len(updates)
+    begun, rounds = time.perf_counter(), 0
+    while rounds < 3 or time.perf_counter() - begun < seconds:
+        for k, (update, calls) in enumerate(turns):
+            best[k] = max(best[k], calls / seconds_of(update, calls))
+        rounds += 1
     return best
 
 
-def one_thread() -> None:
-    """Nobody gets a second core within a process, and none computes with subnormal numbers."""
-    torch.set_num_threads(1)
-    torch.set_flush_denormal(True)
+def seconds_of(update: Update, calls: int) -> float:
+    """Of so many calls."""
+    began = time.perf_counter()
+    for _ in range(calls):
+        update()
+    return time.perf_counter() - began
+
+
+@cache
+def limit(cell: str, hidden: int, length: int) -> float:
+    """Updates per second if the products of its time steps were all that an update does."""
+    width = CELLS[cell].gates * hidden
+    weights, states = torch.randn(4, width, hidden), torch.randn(4, hidden, BATCH)
+    out = torch.empty(4, width, BATCH)
+    (rate,) = by_turns([lambda: torch.bmm(weights, states, out=out)], 1.0)
+    products = 3 * length  # forward, and two backward: of the state and of the weights
+    return 4 * rate / products
+
+
+def free_memory() -> int:
+    """Bytes."""
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from rnn_study.cells.cell import Cell, Parameters, Weights, uniform
-from rnn_study.cells.memory import blocks, rows
+from rnn_study.cells.memory import blocks, dense, rows
 from rnn_study.cells.tape import as_columns, stacked, tape
 
 
@@ -120,14 +120,15 @@ class _Scan(torch.autograd.Function):
         (members, steps, _), batch = gates.shape, taped.shape[-1]
         hidden = weight.shape[-1] // 4
         size = hidden * batch
-        d_h, d_c, squashed, work = (rows(members, size, weight) for _ in range(4))
+        d_c, squashed, work = (rows(members, size, weight) for _ in range(3))
+        d_h = dense(members, size, like=weight)
         for d_state, given in ((d_h, d_last_h), (d_c, d_last_c)):
             if given is None:
                 d_state.zero_()
             else:
                 as_columns(d_state, batch).copy_(given.mT)
         d_gates = rows(members, 4 * size, weight)[:, None]
-        d_weight = rows(members, weight[0].numel(), weight).view_as(weight).zero_()
+        d_weight = dense(*weight.shape, like=weight).zero_()
         inputs = taped.shape[2] - hidden - 1
         d_x = taped.new_empty(members, steps, inputs, batch) if ctx.needs_input_grad[0] else None
         for part in blocks(members, 2 * weight[0].numel() + 16 * size, weight):

@@ -7,6 +7,7 @@ reads any more is used again.
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Iterator
 from threading import Lock
@@ -22,8 +23,16 @@ _LINE = 64
 """Bytes of a cache line and of the widest vector register."""
 
 
+def dense(members: int, *shape: int, like: Tensor) -> Float[Tensor, "S *N"]:
+    """Uninitialised memory without gaps, into which a product goes for all members at once."""
+    if like.device.type != "cpu":
+        return like.new_empty(members, *shape)
+    taken = _KEPT.take(members * math.prod(shape) * like.element_size())
+    return taken.view(like.dtype).view(members, *shape)
+
+
 def rows(members: int, size: int, like: Tensor) -> Float[Tensor, "S N"]:
-    """Uninitialised memory, N = `size` numbers a member.
+    """Uninitialised memory with gaps, N = `size` numbers a member.
 
     Every row begins at a cache line and ends before the next one begins. So vector instructions and
     their scalar rests fall on the same entries of a member whatever its place in the pack, and no
@@ -31,10 +40,7 @@ def rows(members: int, size: int, like: Tensor) -> Float[Tensor, "S N"]:
     """
     line = _LINE // like.element_size()
     width = (size // line + 1) * line
-    if like.device.type != "cpu":
-        return like.new_empty(members, width)[:, :size]
-    taken = _KEPT.take(members * width * like.element_size())
-    return taken.view(like.dtype).view(members, width)[:, :size]
+    return dense(members, width, like=like)[:, :size]
 
 
 def blocks(members: int, each: int, like: Tensor) -> Iterator[slice]:

@@ -12,7 +12,7 @@ from torch.autograd.function import once_differentiable
 
 from rnn_study.cells.cell import Cell, Parameters, Weights, uniform
 from rnn_study.cells.exponential import matrix_exp
-from rnn_study.cells.memory import blocks, rows
+from rnn_study.cells.memory import blocks, dense, rows
 from rnn_study.cells.tape import as_columns, stacked, tape
 
 SQUARINGS = {"cpu": None, "meta": 2, "cuda": 8}
@@ -75,7 +75,8 @@ class _Scan(torch.autograd.Function):
         size = hidden * batch
         taped, weight = tape(x, h0), stacked(w_h, w_x)  # (S, T+1, K, B), (S, K, H)
         entering = rows(members, weight[0].numel(), x).view_as(weight.mT).copy_(weight.mT)
-        offsets, z, signs = (rows(members, size, x) for _ in range(3))
+        offsets, signs = rows(members, size, x), rows(members, size, x)
+        z = dense(members, size, like=x)
         as_columns(offsets, batch).copy_(b[..., None])
         for part in blocks(members, weight[0].numel() + 5 * size, x):
             inputs, h = taped[part].unbind(1), taped[part, :, :hidden].flatten(2).unbind(1)
@@ -97,13 +98,14 @@ class _Scan(torch.autograd.Function):
         weight, taped = ctx.saved_tensors
         (members, steps, _, batch), hidden = taped.shape, weight.shape[-1]
         steps, size = steps - 1, hidden * batch
-        d_h, d_z, signs, d_offset = (rows(members, size, weight) for _ in range(4))
+        d_z, signs, d_offset = (rows(members, size, weight) for _ in range(3))
+        d_h = dense(members, size, like=weight)
         d_offset.zero_()
         if d_last is None:
             d_h.zero_()
         else:
             as_columns(d_h, batch).copy_(d_last.mT)
-        d_weight = rows(members, weight[0].numel(), weight).view_as(weight).zero_()
+        d_weight = dense(*weight.shape, like=weight).zero_()
         inputs = taped.shape[2] - hidden
         d_x = taped.new_empty(members, steps, inputs, batch) if ctx.needs_input_grad[0] else None
         for part in blocks(members, 2 * weight[0].numel() + 6 * size, weight):
