@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import torch
@@ -66,7 +67,7 @@ class _Exponential(torch.autograd.Function):
         if squarings:
             for power, exponent in zip(powers.unbind(1), (1, 2, 3, 6), strict=True):
                 power *= scale**exponent
-        of_one, of_powers = _coefficients(skew)
+        of_one, of_powers = _coefficients(skew.dtype, skew.device)
         sums = (of_powers @ powers.flatten(2)).view(members, 5, size, size)
         sums.diagonal(dim1=2, dim2=3).add_(of_one)
         b1, b2, b3, b4, b5 = sums.unbind(1)
@@ -100,20 +101,23 @@ class _Exponential(torch.autograd.Function):
         torch.baddbmm(d3, b3.mT, d, out=d4)  # of c, and so of b4
         torch.bmm(d4, b5.mT, out=d1)
         torch.bmm(b1.mT, d4, out=d5)
-        d_powers = (_coefficients(d)[1].mT @ d_sums.flatten(2)).view_as(powers)
+        d_powers = (_coefficients(d.dtype, d.device)[1].mT @ d_sums.flatten(2)).view_as(powers)
         one, two, three, _ = powers.unbind(1)
         d_one, d_two, d_three, d_six = d_powers.unbind(1)
         # odd powers are skew-symmetric and even ones symmetric, and so are their gradients (twice)
         d_six = d_six + d_six.mT
-        d_three = torch.baddbmm(d_three, three, d_six, alpha=-1)
+        d_three.baddbmm_(three, d_six, alpha=-1)
         d_three = d_three - d_three.mT
-        d_two = torch.baddbmm(d_two, one, d_three, alpha=-0.5)
+        d_two.baddbmm_(one, d_three, alpha=-0.5)
         d_two = d_two + d_two.mT
-        d_one = torch.baddbmm(d_one, one, d_two, alpha=-1).baddbmm_(d_three, two, alpha=0.5)
+        d_one.baddbmm_(one, d_two, alpha=-1).baddbmm_(d_three, two, alpha=0.5)
         return (d_one - d_one.mT) * (scale / 2), None
 
 
-def _coefficients(like: Tensor) -> tuple[Float[Tensor, "5 1"], Float[Tensor, "5 4"]]:
+@cache  # while a CUDA graph is captured, nothing can come from the host
+def _coefficients(
+    dtype: torch.dtype, device: torch.device
+) -> tuple[Float[Tensor, "5 1"], Float[Tensor, "5 4"]]:
     """Those of the identity, and those of the powers."""
-    table = torch.tensor(_COEFFICIENTS, dtype=like.dtype, device=like.device)
+    table = torch.tensor(_COEFFICIENTS, dtype=dtype, device=device)
     return table[:, :1], table[:, 1:]
