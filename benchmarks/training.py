@@ -8,10 +8,10 @@ optimiser, for one network. Every row has a rival that this script runs too, one
 - `processes`: that in one process per core, against packs in one process per core.
 - `vmap`: a `torch.func.vmap` ensemble of the pack's size, at most 16, over the plain loop.
 
-A pack and its rival take turns, and each counts with its fastest turn: what else runs on the machine
-then hits both. `of_limit` is the share of the rate at which the machine does nothing but the products
-of the time steps, measured at the same shapes. Prints a table; `--quick` does the rows that are
-promised, in some minutes. (`gpu.py` is for GPUs.)
+A pack and its rival take turns, and each counts with its fastest turn. Time is that of the core, not
+of the clock, so that what else runs on the machine changes little. `limit` is the share of the rate
+at which the core does nothing but the products of the time steps, measured at the same shapes.
+Prints a table; `--quick` does the rows that are promised, in some minutes. (`gpu.py` is for GPUs.)
 """
 
 from __future__ import annotations
@@ -54,6 +54,7 @@ PROMISED = [
     for hidden, pack in ((200, 4), (50, 16))
     for length in (50, 100)
 ]
+COLUMNS = ("cell", "hidden", "length", "pack", "updates", "rival", "its", "ratio", "MB", "limit")
 Shape = tuple[str, int, int, int]
 """Cell, hidden units, length, networks."""
 Update = Callable[[], None]
@@ -81,18 +82,7 @@ def main() -> None:
     ]  # fmt: skip
     rivals = options.rivals or (["serial"] if options.quick else [*RIVALS])
     table = Table(title="Model updates per second, CPU", highlight=True)
-    for name in (
-        "cell",
-        "hidden",
-        "length",
-        "pack",
-        "updates",
-        "rival",
-        "its",
-        "ratio",
-        "MB",
-        "of_limit",
-    ):
+    for name in COLUMNS:
         table.add_column(name, no_wrap=True)
     rows = []
     for row in measure(shapes, rivals, options.seconds):
@@ -105,7 +95,7 @@ def main() -> None:
 
 
 def measure(shapes: list[Shape], rivals: list[str], seconds: float) -> Iterator[dict[str, Any]]:
-    """A row for every shape and rival; none where half of the free memory does not hold the pack."""
+    """A row for every shape and rival, unless the pack fills half of the free memory."""
     about = environment()
     for shape in shapes:
         cell, hidden, length, pack = shape
@@ -123,7 +113,7 @@ def measure(shapes: list[Shape], rivals: list[str], seconds: float) -> Iterator[
                 "pack": pack,
                 "device": "cpu",
                 "updates_per_second": round(ours, 2),
-                "rival": f"{rival} {'torch.nn.LSTM' if 'lstm' in cell and rival != 'vmap' else 'loop'}",
+                "rival": f"{rival} {plain_name(cell) if rival != 'vmap' else 'loop'}",
                 "rival_updates_per_second": round(theirs, 2),
                 "ratio": round(ours / theirs, 2),
                 "bytes_per_member": each,
@@ -131,6 +121,11 @@ def measure(shapes: list[Shape], rivals: list[str], seconds: float) -> Iterator[
                 "date": datetime.now(UTC).isoformat(timespec="seconds"),
                 **{key: about[key] for key in ("torch", "processor", "git_commit")},
             }
+
+
+def plain_name(cell: str) -> str:
+    """What one would take for it."""
+    return "loop" if cell == "orthogonal" else "torch.nn.LSTM"
 
 
 def shown(row: dict[str, Any]) -> list[str]:
@@ -185,7 +180,7 @@ class Loop(Plain):
 def plain(shape: Shape) -> Update:
     """One network, one batch."""
     cell, hidden, length, _ = shape
-    network = Plain("lstm" if "lstm" in cell else cell, hidden)
+    network = Plain("orthogonal" if cell == "orthogonal" else "lstm", hidden)
     optimiser = torch.optim.Adam(network.parameters(), RATE)
     x, targets = a_batch(length)
 
@@ -201,7 +196,7 @@ def plain(shape: Shape) -> Update:
 def ensemble(shape: Shape) -> Update:
     """Networks under vmap, their optimiser fused; one batch of all of them."""
     cell, hidden, length, size = shape
-    networks = [Loop("lstm" if "lstm" in cell else cell, hidden) for _ in range(size)]
+    networks = [Loop("orthogonal" if cell == "orthogonal" else "lstm", hidden) for _ in range(size)]
     params, _ = stack_module_state(networks)
     x, targets = a_batch(length)
 
@@ -277,11 +272,11 @@ def by_turns(updates: list[Update], seconds: float) -> list[float]:
 
 
 def seconds_of(update: Update, calls: int) -> float:
-    """Of so many calls."""
-    began = time.perf_counter()
+    """Of so many calls, on the core."""
+    began = time.thread_time()
     for _ in range(calls):
         update()
-    return time.perf_counter() - began
+    return time.thread_time() - began
 
 
 @cache

@@ -91,20 +91,21 @@ class _Scan(torch.autograd.Function):
         slots = steps if kept else 1  # what no gradient needs is overwritten
         gates = rows(members, slots * 4 * size, x).unflatten(1, (slots, -1))
         cells = rows(members, (slots + 1) * size, x).unflatten(1, (slots + 1, -1))
-        squashed = rows(members, size, x)
+        squashed, work = rows(members, size, x), dense(members, 4 * size, like=x)
         cells[:, 0].unflatten(1, (hidden, batch)).copy_(c0.mT)
         for part in blocks(members, weight[0].numel() + 12 * size, x):
             inputs, h = taped[part].unbind(1), taped[part, :, :hidden].flatten(2).unbind(1)
-            gate, i, f, o, g, three = split(gates[part], steps)
-            products = [as_columns(view, batch) for view in gate]
-            w, tanh_c, c = entering[part], squashed[part], cells[part].unbind(1)
+            _, i, f, o, g, three = split(gates[part], steps)
+            w, new, tanh_c, c = entering[part], work[part], squashed[part], cells[part].unbind(1)
+            new_c, new_three, new_g = new[:, :size], new[:, : 3 * size], new[:, 3 * size :]
+            product = as_columns(new, batch)
             if not kept:
                 c = c[:1] * (steps + 1)
             for t in range(steps):
-                torch.bmm(w, inputs[t], out=products[t])
-                three[t].sigmoid_()
-                g[t].tanh_()
-                torch.mul(f[t], c[t], out=c[t + 1]).addcmul_(i[t], g[t])
+                torch.bmm(w, inputs[t], out=product)
+                torch.sigmoid(new_three, out=three[t])
+                torch.tanh(new_g, out=g[t])
+                torch.addcmul(torch.mul(f[t], c[t], out=new_c), i[t], g[t], out=c[t + 1])
                 torch.mul(o[t], torch.tanh(c[t + 1], out=tanh_c), out=h[t + 1])
         ctx.save_for_backward(weight, taped, gates, cells)
         ctx.set_materialize_grads(False)

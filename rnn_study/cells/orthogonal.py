@@ -85,7 +85,7 @@ class _Scan(torch.autograd.Function):
             for t in range(steps):
                 torch.bmm(w, inputs[t], out=product)
                 torch.sign(z_t, out=sign)
-                torch.addcmul(offset, z_t, sign, out=h[t + 1]).relu_().mul_(sign)
+                torch.mul(torch.addcmul(offset, z_t, sign, out=z_t).relu_(), sign, out=h[t + 1])
         ctx.save_for_backward(weight, taped)
         ctx.set_materialize_grads(False)
         # the last state is no view: outputs that go unused then cost no gradient
