@@ -8,9 +8,9 @@ optimiser, for one network. Every row has a rival that this script runs too, one
 - `processes`: that in one process per core, against packs in one process per core.
 - `vmap`: a `torch.func.vmap` ensemble of the pack's size, at most 16, over the plain loop.
 
-A pack and its rival take turns, and each counts with its fastest turn. Time is that of the core, not
-of the clock, so that what else runs on the machine changes little. `limit` is the share of the rate
-at which the core does nothing but the products of the time steps, measured at the same shapes.
+A pack and its rival take turns, and each counts with its fastest turn. Time is that of the core,
+not of the clock, so that what else runs on the machine changes little. `limit` is the share of the
+rate at which the core does nothing but the products of the time steps, measured at the same shapes.
 Prints a table; `--quick` does the rows that are promised, in some minutes. (`gpu.py` is for GPUs.)
 """
 
