@@ -85,6 +85,30 @@ def test_scan_is_the_loop_over_step(name, members, steps, read):
 
 
 @EVERY_CELL
+@pytest.mark.parametrize("hidden", [2, 11, 50])
+@pytest.mark.parametrize("batch", [1, 2, 7, 100])
+def test_a_member_has_the_same_bits_alone_and_in_any_pack(name, hidden, batch):
+    cell, members = CELLS[name], 7
+    params = parameters(cell, members, hidden=hidden)
+    x = normal(members, 3, batch, I, seed=1)
+    state = normal(members, batch, cell.state_size(hidden), seed=2)
+
+    def of(pack):
+        own = {key: tensor[pack].clone() for key, tensor in params.items()}
+        found = [*cell.scan(cell.weights(own), x[pack], state[pack])]
+        return found + [*gradients(cell.scan, cell, own, x[pack], state[pack], last).values()]
+
+    def last(outputs, last):
+        return last.new_ones(()) * last.square().sum((1, 2)).unsqueeze(1)
+
+    together = of(slice(members))
+    for member in (0, 3, 6):
+        for pack in (slice(member, member + 1), slice(max(member - 1, 0), member + 1)):
+            for ours, whole in zip(of(pack), together, strict=True):
+                assert torch.equal(ours[-1], whole[member])
+
+
+@EVERY_CELL
 @pytest.mark.parametrize("read", READ)
 def test_gradients_are_those_of_finite_differences(name, read):
     cell = CELLS[name]

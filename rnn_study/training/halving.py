@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import torch
 
+from rnn_study.cells.memory import release
 from rnn_study.training.epochs import Runner
 from rnn_study.training.members import Members
 
@@ -55,6 +56,7 @@ class Turns:
         )
         _forget_frames(error)
         gc.collect()
+        release()
         if members.flat.device.type == "cuda":
             torch.cuda.empty_cache()
         self._parts.extendleft((half, self._make()) for half in reversed(members.halves()))
