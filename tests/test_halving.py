@@ -142,7 +142,7 @@ pack = trials(8, length=300, hidden=64, batch=100, train_size=100, val_size=10, 
 need = bytes_per_member(pack[0])
 results(pack[:1])  # what torch needs for itself
 used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
-limit = used + int(2.5 * need)
+limit = used + int(1.5 * need)  # and what the scans of one keep
 resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 found = results(pack)
 print(len(found), {len(result.history["epoch"]) for result in found.values()})
