@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from rnn_study.cells.memory import CACHE
 from rnn_study.config import Trial
 from rnn_study.errors import InvalidInput
 from rnn_study.execution import Execution
@@ -22,8 +23,6 @@ _CONTEXT = 0.6e9
 workspace."""
 _FILLED = 0.9
 """Share of the rest that packs are planned to fill: allocators leave gaps."""
-_CACHE = 2**21
-"""Bytes of a core's second-level cache."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,7 @@ def _filling(budget: float) -> Callable[[Trial], int]:
 def _cached(trial: Trial) -> int:
     """Members whose weights and activations of one time step lie in the cache together."""
     need = footprint(trial)
-    return int(_CACHE / (need.state / 6 + need.step / trial.length))
+    return int(CACHE / (need.state / 6 + need.step / trial.length))
 
 
 def _of_gpu(execution: Execution) -> float:
