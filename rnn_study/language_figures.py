@@ -144,6 +144,8 @@ def _deep(rows: Sequence[Sequence[Panel]], size: tuple[float, float]) -> Figure:
         ax.set_title(title, fontsize=SMALL, y=0.97)
     bar(figure, panels.ravel().tolist(), scale(every))
     figure.set_layout_engine("constrained", wspace=0.12)
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # found once, not again for every file
     return figure
 
 

@@ -9,12 +9,13 @@ import torch.nn.functional as F
 from jaxtyping import Float, Integer
 from torch import Tensor
 
-CHUNKED_FROM: Final = 2**28
-"""Bytes of outputs from which they are made in pieces, if torch can: 256 MiB.
+CHUNKED_FROM: Final = 2**29
+"""Bytes of outputs from which they are made in pieces, if torch can: 512 MiB.
 
-Plain, the outputs, their softmax and its gradient are in memory together. In pieces, the gradient
-of each is made at once. On a CPU that takes a third to half of the memory and up to a quarter more
-time (`benchmarks/language_model.py --what loss`), so small layers are left plain.
+Plain, the outputs, their softmax and its gradient are in memory together; in pieces, the gradient
+of each is made at once. On a CPU that took a third to a fifth of the memory and four times as long
+(`benchmarks/language_model.py --what loss`), so only what is large is cut up: at the paper's size
+the outputs of one network are 1 GiB. On a GPU neither has been measured.
 """
 CAN_CHUNK: Final = hasattr(F, "linear_cross_entropy") and hasattr(
     torch.nn, "LinearCrossEntropyOptions"
