@@ -15,9 +15,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from rnn_study.cells import CELLS
 from rnn_study.config import Trial
 from rnn_study.diagrams import EPOCHS, INK, orbit_diagram_3d
-from rnn_study.looks import SMALL, TEXT, look
+from rnn_study.looks import SMALL, TEXT, label, look
 from rnn_study.portrait_figures import LAST, bar, chosen, limits, scale
 from rnn_study.training import Album
 from rnn_study.training.text_watch import MEAN, answers, probes
@@ -30,10 +31,10 @@ def of_run(trial: Trial, album: Album) -> Figure:
     """Every input with every output that is watched: a run's own diagram."""
     outputs = answers(trial.words)
     rows = [
-        [(f"{probe}: {_shown(o)}", trial, album, b, k) for k, o in enumerate(outputs)]
+        [(f"{probe}\n{_shown(o)}", trial, album, b, k) for k, o in enumerate(outputs)]
         for b, probe in enumerate(album.probes)
     ]
-    figure = _flat(rows, (1.75, 1.25))
+    figure = _flat(rows, (1.75, 1.4))
     figure.suptitle(f"{trial.condition}, seed {trial.seed}", fontsize=TEXT, x=0.01, ha="left")
     return figure
 
@@ -56,12 +57,12 @@ def of_cell(title: str, trial: Trial, album: Album, deep: bool) -> Figure:
     seats = [b for place in range(min(2, count)) for b in (place, count + place)]
     rows = [
         [
-            (f"{album.probes[b]}: {_shown(o)}", trial, album, b, k)
+            (f"{album.probes[b]}\n{_shown(o)}", trial, album, b, k)
             for k, o in enumerate(answers(trial.words))
         ]
         for b in seats
     ]
-    figure = _deep(rows, (2.3, 1.8)) if deep else _flat(rows, (1.9, 1.35))
+    figure = _deep(rows, (2.3, 1.9)) if deep else _flat(rows, (1.9, 1.5))
     words = ": epoch (along), $y_t$ (across), $y_t - y_{t-1}$ (up)" if deep else ""
     figure.suptitle(title + words, fontsize=TEXT)
     return figure
@@ -73,17 +74,17 @@ def repetition(rows: Any, ax: Axes) -> Axes:
     `rows`: as `language_report.repetitions` makes them. Texts that do not repeat lie on top.
     """
     top = float(rows["watched"].max()) if len(rows) else 1.0
-    cells = list(dict.fromkeys(rows["cell"]))
+    cells = [cell for cell in CELLS if (rows["cell"] == cell).any()]
     epochs = np.unique(rows["epoch"]) if len(rows) else np.array([1])
-    apart = 0.2 * np.diff(epochs).min(initial=5) / max(len(cells), 1)
+    apart = 0.08 * np.diff(epochs).min(initial=epochs[-1])
     for place, cell in enumerate(cells):
         of_cell = rows[rows["cell"] == cell]
-        at = of_cell["epoch"] + (place - (len(cells) - 1) / 2) * 2 * apart
+        at = of_cell["epoch"] + (place - (len(cells) - 1) / 2) * apart
         style: dict[str, Any] = {"color": look(cell).colour, "marker": look(cell).marker}
         after = of_cell["repeats_after"].fillna(top) + 1
         ax.plot(at, after, linestyle="", markersize=3, alpha=0.5, markeredgewidth=0, **style)
         middle = after.groupby(of_cell["epoch"]).median()
-        ax.plot(middle.index, middle, color=style["color"], linewidth=1.2, label=cell)
+        ax.plot(middle.index, middle, color=style["color"], linewidth=1.2, label=label(cell))
     ax.set_yscale("log")
     ax.axhline(top + 1, color=INK, linewidth=0.6, linestyle=":")
     ax.annotate(
