@@ -18,7 +18,7 @@ from rnn_study.config import Pack, Trial
 from rnn_study.errors import InvalidInput
 from rnn_study.tasks import grammar
 from rnn_study.tasks.corpus import Corpus, tokenise
-from rnn_study.training import Checkpoints, cross_entropy, train
+from rnn_study.training import Checkpoints, bytes_per_member, cross_entropy, train
 from rnn_study.training.members import Members
 from rnn_study.training.reading import Reading, noise_of
 from rnn_study.training.schedule import plateaus
@@ -315,3 +315,19 @@ def test_the_benchmark_measures_both_ways_and_a_pack(benchmark, capsys):
     for way in benchmark.WAYS:
         found = benchmark.one_loss(way, benchmark.Settings(**small))
         assert found["seconds"] > 0
+
+
+@EVERY_CELL
+def test_a_pack_allocates_at_most_what_is_foretold_and_not_far_less(cell, corpora):
+    """The softmax works on one member after another, so the bound is not as near as elsewhere."""
+    trial = replace(TRIAL, cell=cell, hidden=40, batch=20, length=97, train_size=8000)
+    training = train(Pack(tuple(replace(trial, seed=s) for s in range(3))), corpora=corpora)
+    with torch.autograd.profiler.profile(profile_memory=True) as profile:
+        next(training)
+    events = [e for e in profile.kineto_results.events() if e.name() == "[memory]"]
+    now = most = 0
+    for event in sorted(events, key=lambda event: event.start_ns()):
+        now += event.nbytes()
+        most = max(most, now)
+    foretold = 3 * bytes_per_member(trial)
+    assert 0.6 * foretold <= most <= foretold
