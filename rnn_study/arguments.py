@@ -56,6 +56,7 @@ class Request:
     execution: Execution
     dry_run: bool
     data: Path | None = None
+    status: bool = False
 
 
 def parse(presets: Mapping[str, Preset], question: str, argv: Sequence[str]) -> Request:
@@ -84,11 +85,12 @@ def parse(presets: Mapping[str, Preset], question: str, argv: Sequence[str]) -> 
         "execution": _section(Execution, placement, preset.execution),
     }
     data = _flag("data", Path | None, preset.data, _DATA)
+    status = _flag("status", bool, False, "Show how far the study is, from MLflow; start nothing.")
     dry_run = _flag("dry_run", bool, False, "Print the plan (trials, packs, time); start nothing.")
     nested = [
         (title, section, field(default_factory=section)) for title, section in sections.items()
     ]
-    command: Any = make_dataclass("Command", [preset_flag, data, dry_run, *nested])
+    command: Any = make_dataclass("Command", [preset_flag, data, dry_run, status, *nested])
     if {"-h", "--help"} & set(argv):
         _introduce(presets, question)
     made, unknown = tyro.cli(
@@ -100,7 +102,7 @@ def parse(presets: Mapping[str, Preset], question: str, argv: Sequence[str]) -> 
     )
     if unknown:
         options = [f"search_{name}" for name in searching]
-        known = ["preset", "data", "dry_run", *grid, *options, *training, *placement]
+        known = ["preset", "data", "dry_run", "status", *grid, *options, *training, *placement]
         raise InvalidInput("argument", unknown[0], _hint(unknown[0], known))
     values = {
         name: checked(name, value)
@@ -114,6 +116,7 @@ def parse(presets: Mapping[str, Preset], question: str, argv: Sequence[str]) -> 
         Execution(**{name: values[name] for name in placement}),
         made.dry_run,
         checked("data", made.data),
+        made.status,
     )
 
 

@@ -6,7 +6,6 @@ import os
 import shlex
 import signal
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -17,9 +16,10 @@ import pandas as pd
 import torch
 from rich.console import Console
 
-from rnn_study import terminal
+from rnn_study import storage, terminal
 from rnn_study.again import command
 from rnn_study.arguments import Preset, Request, parse
+from rnn_study.config import Study
 from rnn_study.errors import InvalidInput, require
 from rnn_study.execution import Execution
 from rnn_study.progress import observer, say
@@ -46,7 +46,9 @@ def main(presets: Mapping[str, Preset], question: str, argv: Sequence[str] | Non
     """
     try:
         request = parse(presets, question, sys.argv[1:] if argv is None else argv)
-        _check(request.execution)
+        if request.status:
+            return _status(request)
+        _check(request.execution, request.study)
         again = command(presets, request.study, request.data)
         study, corpus = prepare(request.study, request.data, request.execution.corpora)
         request = replace(request, study=study)
@@ -57,6 +59,14 @@ def main(presets: Mapping[str, Preset], question: str, argv: Sequence[str] | Non
     except KeyboardInterrupt:  # before or after the study has a handler of its own
         print(_AGAIN, flush=True)
         return 128 + signal.SIGINT
+
+
+def _status(request: Request) -> int:
+    from rnn_study import status, tracking
+
+    study, uri = request.study, request.execution.resolved_tracking_uri
+    _console().print(status.show(study, tracking.read_status(uri, study.name)))
+    return OK
 
 
 def _plan(request: Request) -> int:
@@ -119,6 +129,9 @@ def _show(request: Request, outcome: Report, question: str, again: str) -> None:
         written += files
         more["attractors"] = report_tables.attractors(attractors)
     _write_page(request, outcome, written, more, question, again)
+    if isinstance(execution.storage, str):
+        paths = [path for path in sorted(folder.iterdir()) if path.is_file()]
+        storage.publish(paths, execution.published(study))
     metric = aggregate.metric_of(outcome.runs)
     console = _console()
     console.print()
@@ -147,7 +160,7 @@ def _show(request: Request, outcome: Report, question: str, again: str) -> None:
         console.print(terminal.failures(outcome.trials, outcome.failures))
         console.print()
     console.print(terminal.times(outcome.seconds))
-    console.print(f"Tables and figures: {folder}", soft_wrap=True)
+    console.print(f"Tables and figures: {execution.published(study)}", soft_wrap=True)
     page = tracking.experiment_page(execution.resolved_tracking_uri, study.name)
     console.print(f"Every run, in MLflow:\n{mlflow_command(execution, page)}", soft_wrap=True)
 
@@ -208,27 +221,18 @@ def mlflow_command(execution: Execution, page: str) -> str:
     return f"{command}\nthen open http://127.0.0.1:5000/{page}"
 
 
-def _check(execution: Execution) -> None:
+def _check(execution: Execution, study: Study) -> None:
     """Refuse what cannot work on this machine, before anything is created."""
-    _check_writable(execution.storage)
+    if TASKS[study.task].reads_text:
+        allowed = f"the task {study.task} keeps its text in a folder that every node sees"
+        require(isinstance(execution.storage, Path), "storage", execution.storage, allowed)
+    storage.check(execution.storage)
+    _ = execution.resolved_tracking_uri  # refuses a bucket without a server
     at = execution.ray_address
     ray_starts_here = at == "local" or (at == "auto" and not os.environ.get("RAY_ADDRESS"))
     if execution.device == "cuda" and ray_starts_here:
         usable = torch.cuda.is_available()
         require(usable, "device", "cuda", "PyTorch sees no GPU on this machine; use auto or cpu")
-
-
-def _check_writable(folder: Path) -> None:
-    """Try it in the deepest folder that exists: permissions alone do not tell."""
-    existing = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
-    try:
-        with tempfile.TemporaryDirectory(prefix=".rnn_study_", dir=existing):
-            pass
-    except OSError as error:
-        reason = f"{existing}: {(error.strerror or str(error)).lower()}"
-        raise InvalidInput(
-            "storage", str(folder), f"use a folder that you can write to ({reason})"
-        ) from None
 
 
 def _console() -> Console:

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from rnn_study import storage
 from rnn_study.config import Study
-from rnn_study.errors import require, require_member, require_positive, require_whole
+from rnn_study.errors import (
+    InvalidInput,
+    require,
+    require_member,
+    require_positive,
+    require_whole,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,8 +33,9 @@ class Execution:
     """Where packs train; auto takes a GPU if Ray has one."""
     cpus_per_pack: float = 1.0
     """CPU cores that each pack reserves from Ray; on a CPU a pack trains on one of them."""
-    gpus_per_pack: float = 1.0
-    """Share of a GPU that each pack reserves from Ray, if it trains on one."""
+    gpus_per_pack: float | Literal["auto"] = 1.0
+    """Share of a GPU that each pack reserves from Ray, if it trains on one; auto: what its networks
+    need of the smallest GPU's memory, so that small packs share one."""
     cuda_graphs: Literal["on", "off"] = "on"
     """On a GPU, capture each batch once and replay it, instead of starting every operation from
     Python; off to rule it out as a cause."""
@@ -34,8 +43,9 @@ class Execution:
     """How often a crashed pack goes on from its checkpoint before its trials count as failed."""
     checkpoint_seconds: float = 30.0
     """Seconds between two checkpoints of a pack."""
-    storage: Path = field(default_factory=lambda: Path.home() / "rnn-studies")
-    """Folder for checkpoints, tables and figures; every node of a cluster must see it."""
+    storage: Path | str = field(default_factory=lambda: _default_storage())
+    """Folder or s3://BUCKET/PREFIX for checkpoints, tables and figures; every node of a cluster
+    must see it. Default: RNN_STUDY_STORAGE, else ~/rnn-studies."""
     tracking_uri: str | None = None
     """MLflow tracking server; default: MLFLOW_TRACKING_URI, else a SQLite file in --storage."""
     ray_address: str = "auto"
@@ -51,27 +61,59 @@ class Execution:
         require_member("cuda_graphs", self.cuda_graphs, ("on", "off"))
         require_member("device", self.device, ("auto", "cpu", "cuda"))
         require_positive("cpus_per_pack", self.cpus_per_pack)
-        require_positive("gpus_per_pack", self.gpus_per_pack)
+        if self.gpus_per_pack == "auto":
+            sized = self.pack_size != "auto" or self.memory_per_pack is not None
+            require(sized, "gpus_per_pack", "auto", "give --pack-size or --memory-per-pack with it")
+        else:
+            require_positive("gpus_per_pack", self.gpus_per_pack)
         require_whole("retries", self.retries, 0)
         require_positive("checkpoint_seconds", self.checkpoint_seconds)
-        object.__setattr__(self, "storage", Path(self.storage).expanduser().resolve())
+        object.__setattr__(self, "storage", storage.parse(self.storage))
 
     @property
     def resolved_tracking_uri(self) -> str:
-        """The tracking URI in use, after the environment and the default."""
-        embedded = f"sqlite:///{self.storage / 'mlflow.db'}"
-        return self.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or embedded
+        """The tracking URI in use, after the environment and the default.
+
+        InvalidInput where none is named and the storage is a bucket, which holds no SQLite file.
+        """
+        named = self.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
+        if not named and isinstance(self.storage, str):
+            allowed = f"name an MLflow server with it: {self.storage} cannot hold a database"
+            raise InvalidInput("tracking_uri", self.tracking_uri, allowed)
+        return named or f"sqlite:///{self.folder / 'mlflow.db'}"
+
+    @property
+    def folder(self) -> Path:
+        """The storage, if it is a folder; of a bucket, where this machine prepares what goes in."""
+        if isinstance(self.storage, Path):
+            return self.storage
+        name = hashlib.sha256(self.storage.encode()).hexdigest()[:16]
+        return Path.home() / ".cache" / "rnn_study" / name
 
     def results(self, study: Study) -> Path:
         """The folder of `study`'s tables and figures."""
-        return self.storage / "studies" / study.name
+        return self.folder / "studies" / study.name
+
+    def published(self, study: Study) -> str:
+        """The address of `study`'s tables and figures, for everybody who sees the storage."""
+        return self.within("studies", study.name)
 
     @property
     def corpora(self) -> Path:
-        """The folder of all texts that were tokenised."""
-        return self.storage / "corpora"
+        """The folder of all texts that were tokenised; a study that reads one needs a folder."""
+        return self.folder / "corpora"
 
     @property
-    def checkpoints(self) -> Path:
-        """The folder of all checkpoints, one folder a trial id."""
-        return self.storage / "checkpoints"
+    def checkpoints(self) -> str:
+        """The address of all checkpoints, one folder a trial id."""
+        return self.within("checkpoints")
+
+    def within(self, *folders: str) -> str:
+        """The address of a folder in the storage."""
+        if isinstance(self.storage, Path):
+            return str(self.storage.joinpath(*folders))
+        return "/".join((self.storage, *folders))
+
+
+def _default_storage() -> Path | str:
+    return os.environ.get("RNN_STUDY_STORAGE") or Path.home() / "rnn-studies"

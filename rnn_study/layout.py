@@ -10,7 +10,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-WORDS = ("cell", "seeds", "between", "objective")
+WORDS = ("cell", "device", "node", "seeds", "between", "objective")
 """Columns of words, which begin at the left; numbers end at the right."""
 
 

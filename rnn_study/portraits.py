@@ -18,6 +18,7 @@ from rnn_study.tasks import TASKS, sequence_task
 from rnn_study.tracking import ALBUM, BIFURCATIONS
 from rnn_study.training import Album, text_watch
 from rnn_study.training.album import bind
+from rnn_study.training.files import Files
 
 DIAGRAM: Final = "attractors.png"
 """Artifact of a run: a picture of its album."""
@@ -41,8 +42,8 @@ _PIECES = 8
 """Steps of the continuation between two networks."""
 
 
-def write(trial: Trial, pages: Path, last: int, out: Path) -> None:
-    """Writes the artifacts of a finished trial into `out`. `pages`: the folder of its portraits."""
+def write(trial: Trial, pages: Files, last: int, out: Path) -> None:
+    """Writes the artifacts of a finished trial into `out`. `pages`: its portraits."""
     from rnn_study import language_figures, portrait_figures  # matplotlib takes a second
 
     if TASKS[trial.task].reads_text:

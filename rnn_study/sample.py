@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 import torch
 
-from rnn_study import options
+from rnn_study import options, storage
 from rnn_study.config import Trial
 from rnn_study.dynamics.repeats import Repetition, repetition
 from rnn_study.errors import InvalidInput, require, require_whole
@@ -78,7 +78,7 @@ def write(settings: Settings) -> None:
 def _params(execution: Execution, trial: Trial) -> dict[str, np.ndarray]:
     from rnn_study.training import Checkpoints
 
-    state = Checkpoints(execution.checkpoints).load(trial)
+    state = Checkpoints(storage.files(execution.checkpoints)).load(trial)
     if state is None:
         raise InvalidInput(
             "storage", str(execution.storage), f"it has no checkpoint of trial {trial.id}"

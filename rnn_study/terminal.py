@@ -71,7 +71,7 @@ def plan(
         "a trial": f"at most {study.epochs:,} epochs, hidden {study.hidden}, batch {study.batch}",
         "resources": resources,
         "time": "not known here" if seconds is None else f"about {about(seconds)} at most",
-        "results": str(execution.results(study)),
+        "results": execution.published(study),
         "tracking": without_password(execution.resolved_tracking_uri),
     }
     body: list[Any] = [

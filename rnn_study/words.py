@@ -58,12 +58,16 @@ def _read_and_label(name: str, hint: Any) -> tuple[Read, str]:
     label = name.rpartition("_")[2].upper()  # --tracking-uri URI
     if hint is int:
         return _one(int, "use a whole number"), "N"
+    if hint == float | Literal["auto"]:
+        return _one(_number_or_auto, "use a number or auto"), "X"
     if hint == int | Literal["auto"]:
         return _one(_whole_or_auto, "use a whole number or auto"), "N"
     if hint in (float, float | None):
         return _one(float, "use a number"), "X"
     if hint in (Path, Path | None):
         return _one(Path), "DIR"
+    if hint == Path | str:
+        return _one(str), "DIR|s3://BUCKET"
     if hint in (str, str | None):
         return _one(str), label
     if get_origin(hint) is Literal:
@@ -99,6 +103,10 @@ def _one(kind: Callable[[str], Any], allowed: str = "") -> Read:
 
 def _whole_or_auto(word: str) -> int | str:
     return word if word == "auto" else int(word)
+
+
+def _number_or_auto(word: str) -> float | str:
+    return word if word == "auto" else float(word)
 
 
 def _several(kind: Callable[[str], Any], allowed: str) -> Read:

@@ -6,6 +6,7 @@ sooner.
 
 from __future__ import annotations
 
+import platform
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -13,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
+from rnn_study import storage
 from rnn_study.config import Pack
 from rnn_study.search import Rule
 from rnn_study.tasks import TASKS
@@ -32,6 +35,10 @@ class Message:
     finished: dict[str, str] = field(default_factory=dict)
     """How trials ended or that they were stopped, by id; their whole histories lie in their last
     checkpoints."""
+    node: str = ""
+    """The machine it trains on, with Ray's id."""
+    device: str = ""
+    """`cpu`, or the GPU's name."""
 
     def add(self, epoch: Epoch) -> None:
         """Appends one epoch of every member."""
@@ -50,26 +57,41 @@ def train_pack(config: dict[str, Any]) -> Iterator[dict[str, Message]]:
     """The Tune trainable: trains `config["pack"]` and yields a `Message` every few seconds.
 
     `config["rule"]`: the JSON of a `Rule` that may stop the proposals in the pack, or "".
+    `config["ray_node"]`: Ray's id of the node that it runs on.
     """
     pack = Pack.from_json(config["pack"])
     left = pack.trials
-    checkpoints = Checkpoints(Path(config["checkpoints"]))
+    checkpoints = Checkpoints(storage.files(config["checkpoints"]))
     judge = Judge(pack, config["rule"], checkpoints) if config["rule"] else None
-    message, sent = Message(), 0.0  # the first epoch is reported at once: progress shows early
+    node, device = _place(config["ray_node"], config["device"])
+    message, sent = (
+        Message(node=node, device=device),
+        0.0,
+    )  # the first epoch is reported at once: progress shows early
     if judge is not None:
         hopeless = judge.hopeless()  # stopped before a crash
         message.finished |= dict.fromkeys(hopeless, "stopped")
         left = tuple(trial for trial in pack.trials if trial.id not in hopeless)
     if left:
-        device, seconds = config["device"], config["checkpoint_seconds"]
+        seconds = config["checkpoint_seconds"]
         plain = config["cuda_graphs"] == "off" and not TASKS[pack.trials[0].task].reads_text
         runner, corpora = Eager if plain else None, Path(config["corpora"])
-        for epoch in train(Pack(left), device, checkpoints, seconds, judge, runner, corpora):
+        for epoch in train(
+            Pack(left), config["device"], checkpoints, seconds, judge, runner, corpora
+        ):
             message.add(epoch)
             if time.monotonic() - sent >= REPORT_SECONDS:
                 yield {"message": message}
-                message, sent = Message(), time.monotonic()
+                message, sent = Message(node=node, device=device), time.monotonic()
     yield {"message": message}
+
+
+def _place(ray_node: str, device: str) -> tuple[str, str]:
+    """The machine and the device that this process trains on, for people."""
+    return (
+        f"{platform.node()}, Ray node {ray_node[:8]}",
+        torch.cuda.get_device_name() if device == "cuda" else device,
+    )
 
 
 class Judge:

@@ -16,7 +16,7 @@ from small import TRIAL, results, trials
 
 from rnn_study.cells import CELLS
 from rnn_study.config import Pack
-from rnn_study.training import Checkpoint, Checkpoints, checkpoint, train
+from rnn_study.training import Checkpoint, Checkpoints, files, train
 
 EVERY = 1e-9
 """Seconds between two checkpoints: one after every epoch."""
@@ -61,7 +61,7 @@ def same(one, other):
 
 
 def folder_of(checkpoints, trial=TRIAL) -> Path:
-    return checkpoints.folder / trial.id
+    return Path(str(checkpoints.of(trial)))
 
 
 @pytest.fixture
@@ -238,7 +238,7 @@ def test_what_is_saved_after_damage_is_kept_and_read(two, sound, damage):
 
 @pytest.mark.parametrize("during", ["json", "safetensors"])
 def test_a_crash_while_writing_leaves_the_one_before(two, monkeypatch, caplog, during):
-    write = checkpoint.write_atomically
+    write = files.write_atomically
 
     def crash(path, data):
         if path.suffix == f".{during}":
@@ -246,7 +246,7 @@ def test_a_crash_while_writing_leaves_the_one_before(two, monkeypatch, caplog, d
             raise KeyboardInterrupt
         write(path, data)
 
-    monkeypatch.setattr(checkpoint, "write_atomically", crash)
+    monkeypatch.setattr(files, "write_atomically", crash)
     with pytest.raises(KeyboardInterrupt):
         two.save(TRIAL, state_of(10))
     assert same(two.load(TRIAL), state_of(9, value=9))
@@ -258,16 +258,16 @@ def test_a_crash_while_writing_leaves_the_one_before(two, monkeypatch, caplog, d
 
 def test_a_crash_before_the_rename_leaves_the_file_as_it_was(tmp_path, monkeypatch):
     path = tmp_path / "file.json"
-    checkpoint.write_atomically(path, b"before")
+    files.write_atomically(path, b"before")
 
     def crash(*args):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as broken, pytest.raises(KeyboardInterrupt):
         broken.setattr(Path, "replace", crash)
-        checkpoint.write_atomically(path, b"after")
+        files.write_atomically(path, b"after")
     assert path.read_bytes() == b"before"
-    checkpoint.write_atomically(path, b"after")
+    files.write_atomically(path, b"after")
     assert path.read_bytes() == b"after"
 
 

@@ -128,6 +128,9 @@ class TestStopping:
             "device": "cpu",
             "checkpoints": str(tmp_path),
             "checkpoint_seconds": 1e9,
+            "cuda_graphs": "on",
+            "corpora": str(tmp_path),
+            "ray_node": "4711",
         }
         ends: dict[str, str] = {}
         for message in train_pack(config):

@@ -12,12 +12,12 @@ from rnn_study.config import packs
 from rnn_study.errors import InvalidInput
 from rnn_study.execution import Execution
 from rnn_study.scheduling.agenda import Agenda
-from rnn_study.scheduling.cluster import Resources
+from rnn_study.scheduling.cluster import Node, Resources
 from rnn_study.scheduling.sizes import MOST, pack_sizes
 from rnn_study.training import bytes_per_member
 
-CPU = Resources(cpus=2.0, gpus=0.0, device="cpu")
-GPU = Resources(cpus=8.0, gpus=1.0, device="cuda")
+CPU = Resources((Node(2.0, 0.0),), device="cpu")
+GPU = Resources((Node(8.0, 1.0),), device="cuda")
 LARGE = replace(TRIAL, hidden=200, batch=100, train_size=100, length=100)
 
 

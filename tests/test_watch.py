@@ -148,13 +148,13 @@ class TestAlbum:
         self, trained, caplog
     ) -> None:
         _, folder, _ = trained
-        page = folder / "00000002.npz"
+        page = folder.path / "00000002.npz"
         page.write_bytes(page.read_bytes()[:-900])
         assert bind(folder, tuple("pqabcd"), 3).epochs.tolist() == [1, 3]
         assert "00000002.npz is damaged" in caplog.text
         assert bind(folder, tuple("pqabcd"), 1).epochs.tolist() == [1]
         with pytest.raises(FileNotFoundError, match="no portrait"):
-            bind(folder / "none", tuple("pqabcd"), 3)
+            bind(folder.within("none"), tuple("pqabcd"), 3)
 
 
 def test_the_time_it_takes_is_told_apart_from_the_training() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -83,6 +84,7 @@ class Listener(tune.Callback):
     ) -> None:
         message: Message = result["message"]
         with stop_without_mlflow():
+            self._tracker.place(message.histories, message.node, message.device)
             self._tracker.log(message.histories)
         self._observer.epochs(_pack(trial), message.histories)
         for trial_id in message.finished:
@@ -95,8 +97,8 @@ class Listener(tune.Callback):
         state = self._checkpoints.load(trial)
         if state is None or not (state.finished or may_stop):
             raise RuntimeError(
-                f"trial {trial.id} has ended, but {self._checkpoints.folder / trial.id} does not "
-                "say so; every node must see the storage folder"
+                f"trial {trial.id} has ended, but {self._checkpoints.of(trial)} does not "
+                "say so; every node must see the storage"
             )
         with stop_without_mlflow():
             if state.finished:
@@ -129,6 +131,8 @@ class Listener(tune.Callback):
         self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any
     ) -> None:
         """After the last retry. What ended before the crash has not failed."""
+        if trial.trial_id not in self._open:  # its process was killed before it could start
+            self.on_trial_start(iteration, trials, trial)
         reason = _reason(trial)
         members = []
         for member in self._open.pop(trial.trial_id).values():
@@ -159,6 +163,7 @@ def _pack(trial: TuneTrial) -> Pack:
 
 
 def _reason(trial: TuneTrial) -> str:
-    """The last line of the error that ended a Tune trial."""
+    """The line that names the error which ended a Tune trial; Ray adds much more."""
     lines = Path(trial.error_file).read_text().strip().splitlines()
-    return lines[-1].strip()
+    named = [line for line in lines if re.match(r"[\w.]+(Error|Exception|Interrupt)\b", line)]
+    return (named or lines)[-1].strip()

@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import ray
 import torch
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 import rnn_study
 from rnn_study.config import Study
@@ -22,31 +23,58 @@ _NO_CLUSTER = "no Ray answers there; use the HOST:PORT of a running head, or 'lo
 
 
 @dataclass(frozen=True)
-class Resources:
-    """What packs may use in all, and the device they train on."""
+class Node:
+    """A machine of the cluster."""
 
     cpus: float
     gpus: float
+
+    def packs_at_once(self, cpus: float, gpus: float) -> int:
+        """How many packs it holds that reserve so much each."""
+        at_once = self.cpus / cpus
+        if gpus:
+            at_once = min(at_once, self.gpus / gpus if gpus <= 1 else self.gpus // gpus)
+        return int(at_once + 1e-9)
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What packs may use, and the device they train on."""
+
+    nodes: tuple[Node, ...]
     device: str
+    gpu_bytes: float | None = None
+    """Memory of the smallest GPU, where --gpus-per-pack auto asks for it."""
+
+    @property
+    def cpus(self) -> float:
+        """CPU cores in all."""
+        return sum(node.cpus for node in self.nodes)
+
+    @property
+    def gpus(self) -> float:
+        """GPUs in all."""
+        return sum(node.gpus for node in self.nodes)
 
     def packs_at_once(self, execution: Execution) -> int:
-        """How many packs the resources hold at the same time."""
-        at_once = self.cpus / execution.cpus_per_pack
+        """How many packs the nodes hold at the same time, each pack on one node.
+
+        Where the share of a GPU follows from the pack, as if each took a whole one.
+        """
+        share = 0.0
         if self.device == "cuda":
-            at_once = min(at_once, self.gpus / execution.gpus_per_pack)
-        return int(at_once + 1e-9)
+            share = 1.0 if execution.gpus_per_pack == "auto" else execution.gpus_per_pack
+        return sum(node.packs_at_once(execution.cpus_per_pack, share) for node in self.nodes)
 
     def describe(self, execution: Execution) -> str:
         """One line for people."""
         gpus = f"{self.gpus:g} GPU{'s' * (self.gpus != 1)}" if self.gpus else "no GPU"
         cores = f"{self.cpus:g} CPU core{'s' * (self.cpus != 1)}"
+        nodes = f" on {len(self.nodes)} nodes" * (len(self.nodes) > 1)
         packs = self.packs_at_once(execution)
-        return f"{cores}, {gpus}: {packs} pack{'s' * (packs != 1)} at once, on {self.device}"
-
-    def per_pack(self, execution: Execution) -> dict[str, float]:
-        """What a pack reserves, in Ray's names."""
-        gpu = {"gpu": execution.gpus_per_pack} if self.device == "cuda" else {}
-        return {"cpu": execution.cpus_per_pack, **gpu}
+        least = "at least " * (self.device == "cuda" and execution.gpus_per_pack == "auto")
+        many = f"{least}{packs} pack{'s' * (packs != 1)} at once"
+        return f"{cores}, {gpus}{nodes}: {many}, on {self.device}"
 
 
 def address(execution: Execution) -> str | None:
@@ -80,7 +108,7 @@ def connection(execution: Execution) -> Iterator[Resources]:
         except ConnectionError as error:
             raise InvalidInput("ray_address", joined, _NO_CLUSTER) from error
     try:
-        yield _resources(execution, ray.cluster_resources())
+        yield _resources(execution, _alive(), _smallest_gpu)
     finally:
         ray.shutdown()
 
@@ -106,20 +134,56 @@ def local_resources(execution: Execution) -> Resources:
     """What Ray would find if it were started on this machine."""
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     cores = len(os.sched_getaffinity(0))
-    return _resources(execution, {"CPU": float(cores), "GPU": float(gpus)})
+    return _resources(execution, (Node(float(cores), float(gpus)),), _smallest_gpu_here)
 
 
-def _resources(execution: Execution, found: dict[str, float]) -> Resources:
-    gpus = found.get("GPU", 0.0)
+def _alive() -> tuple[Node, ...]:
+    """The nodes of the cluster that was joined."""
+    found = (node["Resources"] for node in ray.nodes() if node["Alive"])
+    return tuple(Node(each.get("CPU", 0.0), each.get("GPU", 0.0)) for each in found)
+
+
+def _smallest_gpu_here() -> float:
+    """Bytes of this machine's smallest GPU."""
+    gpus = range(torch.cuda.device_count())
+    return min(torch.cuda.get_device_properties(gpu).total_memory for gpu in gpus)
+
+
+def _smallest_gpu() -> float:
+    """Bytes of the cluster's smallest GPU: a task on every node that has some looks."""
+    look = ray.remote(num_cpus=0, num_gpus=0.01)(_smallest_gpu_here)
+    there = [
+        node["NodeID"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("GPU")
+    ]
+    chosen = (NodeAffinitySchedulingStrategy(node, soft=False) for node in there)
+    return min(ray.get([look.options(scheduling_strategy=node).remote() for node in chosen]))
+
+
+def _resources(
+    execution: Execution, nodes: tuple[Node, ...], smallest_gpu: Callable[[], float]
+) -> Resources:
+    gpus = sum(node.gpus for node in nodes)
     if execution.device == "cuda" and not gpus:
         raise InvalidInput("device", "cuda", "Ray has no GPU here; use 'cpu' or 'auto'")
     device = execution.device
     if device == "auto":
         device = "cuda" if gpus else "cpu"
-    resources = Resources(found.get("CPU", 0.0), gpus, device)
+    resources = Resources(nodes, device)
     if not resources.packs_at_once(execution):
-        wanted = ", ".join(f"{n:g} {kind}" for kind, n in resources.per_pack(execution).items())
-        name = "cpus_per_pack" if execution.cpus_per_pack > resources.cpus else "gpus_per_pack"
-        have = f"Ray has {resources.cpus:g} cpu, {gpus:g} gpu"
-        raise InvalidInput(name, wanted, f"a pack must fit: {have}")
+        _refuse(execution, resources)
+    if device == "cuda" and execution.gpus_per_pack == "auto":
+        return replace(resources, gpu_bytes=smallest_gpu())
     return resources
+
+
+def _refuse(execution: Execution, resources: Resources) -> None:
+    """InvalidInput: a pack fits on no node."""
+    wanted = f"{execution.cpus_per_pack:g} cpu"
+    if resources.device == "cuda" and execution.gpus_per_pack != "auto":
+        wanted += f", {execution.gpus_per_pack:g} gpu"
+    most = max(node.cpus for node in resources.nodes)
+    name = "cpus_per_pack" if execution.cpus_per_pack > most else "gpus_per_pack"
+    have = "; ".join(f"{node.cpus:g} cpu, {node.gpus:g} gpu" for node in resources.nodes[:4])
+    more = f" and {len(resources.nodes) - 4} more" * (len(resources.nodes) > 4)
+    where = "Ray has" if len(resources.nodes) == 1 else "each on one node; Ray has"
+    raise InvalidInput(name, wanted, f"a pack must fit: {where} {have}{more}")

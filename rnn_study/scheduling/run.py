@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 import time
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
+import ray
 from ray import tune
 
-from rnn_study.config import Study, Trial
+from rnn_study import storage
+from rnn_study.config import Pack, Study, Trial
 from rnn_study.environment import environment
 from rnn_study.errors import InvalidInput
 from rnn_study.execution import Execution
@@ -30,12 +33,12 @@ from rnn_study.scheduling.cluster import (
 )
 from rnn_study.scheduling.feed import Feed
 from rnn_study.scheduling.interruption import Signals
-from rnn_study.scheduling.lock import study_lock
-from rnn_study.scheduling.sizes import pack_sizes
+from rnn_study.scheduling.lock import lease, study_lock
+from rnn_study.scheduling.sizes import pack_sizes, reserved
 from rnn_study.tasks.corpus import Corpus
 from rnn_study.tracking import SEARCH, Results, Tracker, read_histories, read_runs
 from rnn_study.training import Checkpoints
-from rnn_study.worker import train_pack
+from rnn_study.worker import Message, train_pack
 
 _TUNE_SETTINGS = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # MLflow has the results
@@ -93,11 +96,13 @@ def run(
         )
         require_device(study, resources)
         sizes = pack_sizes(execution, resources)
-        tracker = Tracker(uri, study, execution.storage / "artifacts")
+        tracker = Tracker(uri, study, execution.folder / "artifacts")
         folder = prepare_storage(execution, study)
         stack.enter_context(study_lock(folder, study.name))
         if corpus is not None:
             corpus.save(execution.corpora)
+        if isinstance(execution.storage, str):
+            stack.enter_context(lease(storage.files(execution.published(study)), study.name))
         finished = tracker.finished()
         agenda = Agenda(study, sizes, finished, Results(uri, study.name))
         unclaimed = tracker.finished(SEARCH) & {trial.id for trial in study.trials()}
@@ -145,7 +150,7 @@ def _train(
     folder: Path,
 ) -> dict[str, str]:
     """Trains and records what is missing; returns why some trials failed."""
-    checkpoints = Checkpoints(execution.checkpoints)
+    checkpoints = Checkpoints(storage.files(execution.checkpoints))
     (folder / OPTUNA).unlink(missing_ok=True)
     with Signals() as signals, stop_without_mlflow():
         listener = Listener(tracker, observer, checkpoints, signals, agenda)
@@ -160,7 +165,7 @@ def _train(
                 listener.finish(trial)
             if not agenda.over:
                 signals.deferred = True
-                _fit(agenda, listener, execution, resources, folder / "ray")
+                _fit(agenda, listener, execution, resources, execution.published(study))
                 signals.deferred = False
                 signals.check()
             if agenda.searches:
@@ -177,31 +182,47 @@ def _fit(
     listener: Listener,
     execution: Execution,
     resources: Resources,
-    scratch: Path,
+    place: str,
 ) -> None:
-    """Runs packs in Ray Tune as they become due, as many at once as the resources hold."""
+    """Runs packs in Ray Tune as they become due, as many at once as the resources hold.
+
+    Meanwhile Tune has a folder at `place`, the study's, which every node must see.
+    """
     os.environ.update(_TUNE_SETTINGS)
-    shutil.rmtree(scratch, ignore_errors=True)  # left by a driver that was killed
+    scratch = f"{place}/ray"
+    storage.clear(scratch)  # left by a driver that was killed
+    bucket = isinstance(execution.storage, str)
+
+    def train(config: dict[str, Any]) -> Iterator[dict[str, Message]]:
+        # within this function, so that an actor gets it as it is and does not import this file
+        node = ray.get_runtime_context().get_node_id()
+        yield from train_pack({**config, "ray_node": node})
+
+    def reserve(config: dict[str, Any]) -> tune.PlacementGroupFactory:
+        wanted = reserved(Pack.from_json(config["pack"]), execution, resources)
+        return tune.PlacementGroupFactory([{kind.upper(): n for kind, n in wanted.items()}])
+
     tuner = tune.Tuner(
-        tune.with_resources(train_pack, resources.per_pack(execution)),
+        tune.with_resources(train, reserve),
         param_space={
             "device": resources.device,
-            "checkpoints": str(execution.checkpoints),
             "corpora": str(execution.corpora),
+            "checkpoints": execution.checkpoints,
             "checkpoint_seconds": execution.checkpoint_seconds,
             "cuda_graphs": execution.cuda_graphs,
         },
         tune_config=tune.TuneConfig(search_alg=Feed(agenda), num_samples=-1, reuse_actors=True),
         run_config=tune.RunConfig(
-            name=scratch.name,
-            storage_path=str(scratch.parent),
+            name="ray",
+            storage_path=place.removeprefix(storage.S3),
+            storage_filesystem=storage.file_system() if bucket else None,
             verbose=0,
             callbacks=[listener],
             failure_config=tune.FailureConfig(max_failures=execution.retries),
         ),
     )
     tuner.fit()
-    shutil.rmtree(scratch)
+    storage.clear(scratch)
 
 
 def _keep(agenda: Agenda, tracker: Tracker, path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from pathlib import Path
 import torch
 
 from rnn_study.cells.memory import CACHE
-from rnn_study.config import Trial
+from rnn_study.config import Pack, Trial
 from rnn_study.errors import InvalidInput
 from rnn_study.execution import Execution
 from rnn_study.scheduling.cluster import Resources
@@ -54,6 +55,23 @@ def pack_sizes(execution: Execution, resources: Resources) -> PackSizes:
     return PackSizes(lambda trial: min(filling(trial), _cached(trial)), at_once)
 
 
+def reserved(pack: Pack, execution: Execution, resources: Resources) -> dict[str, float]:
+    """What a pack reserves, in Ray's names."""
+    cpus = {"cpu": execution.cpus_per_pack}
+    if resources.device != "cuda":
+        return cpus
+    if execution.gpus_per_pack != "auto":
+        return {**cpus, "gpu": execution.gpus_per_pack}
+    assert resources.gpu_bytes is not None
+    return {**cpus, "gpu": gpu_share(pack, resources.gpu_bytes)}
+
+
+def gpu_share(pack: Pack, gpu_bytes: float) -> float:
+    """The share of a GPU that a pack needs, in hundredths, rounded up; at most all of it."""
+    need = _CONTEXT + len(pack.trials) * bytes_per_member(pack.trials[0]) / _FILLED
+    return min(1.0, math.ceil(100 * need / gpu_bytes) / 100)
+
+
 def _filling(budget: float) -> Callable[[Trial], int]:
     return lambda trial: min(MOST, int(budget / bytes_per_member(trial)))
 
@@ -76,7 +94,9 @@ def _of_gpu(execution: Execution) -> float:
         torch.cuda.get_device_properties(gpu).total_memory
         for gpu in range(torch.cuda.device_count())
     )
-    return _FILLED * (total * min(execution.gpus_per_pack, 1) - _CONTEXT)
+    share = execution.gpus_per_pack
+    assert share != "auto"  # it follows from the size: `Execution` refuses both
+    return _FILLED * (total * min(share, 1) - _CONTEXT)
 
 
 def _of_host(execution: Execution, at_once: int) -> float:

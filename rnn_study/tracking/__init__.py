@@ -16,6 +16,7 @@ from rnn_study.tracking.reader import (
     read_runs,
 )
 from rnn_study.tracking.results import Results
+from rnn_study.tracking.status import Status, read_status
 from rnn_study.tracking.store import ALBUM, BIFURCATIONS, CONFIRMATION, GRID, SEARCH
 from rnn_study.tracking.tracker import Tracker
 
@@ -26,6 +27,7 @@ __all__ = [
     "GRID",
     "SEARCH",
     "Results",
+    "Status",
     "Tracker",
     "TrackingError",
     "describe",
@@ -36,4 +38,5 @@ __all__ = [
     "read_environment",
     "read_histories",
     "read_runs",
+    "read_status",
 ]

@@ -34,6 +34,8 @@ FAILURE = "rnn_study.failure"
 STOPPED = "rnn_study.stopped_at"
 """Tag of a child run: the epoch at which a search stopped it as hopeless; empty once it runs again.
 Its status is KILLED: it is no finished training, and can go on from its checkpoint."""
+NODE, DEVICE = "rnn_study.node", "rnn_study.device"
+"""Tags of a child run: where its trial trained last."""
 PURPOSE = "rnn_study.purpose"
 """Tag of a child run: what it is for, one of the following."""
 GRID, SEARCH, CONFIRMATION = "grid", "search", "confirmation"

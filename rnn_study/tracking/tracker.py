@@ -18,8 +18,10 @@ from rnn_study.tracking.patience import Patience, logger
 from rnn_study.tracking.points import History, final_point, points
 from rnn_study.tracking.runs import ALIVE, Runs
 from rnn_study.tracking.store import (
+    DEVICE,
     FAILURE,
     GRID,
+    NODE,
     PURPOSE,
     SEARCH,
     STOPPED,
@@ -50,6 +52,8 @@ class _Child:
     """The epochs that are stored or queued."""
     summarised: bool = False
     """Whether its final metrics are stored already."""
+    place: tuple[str, str] = ("", "")
+    """Node and device, as stored or queued."""
     ended: bool = False
     """Whether its end is stored or queued: nothing more is written."""
 
@@ -160,6 +164,14 @@ class Tracker:
                 made = points(history, child.trial.epochs, child.logged)
                 child.logged |= made.keys()
                 writer.add(child.run_id, made.values())
+
+    def place(self, trial_ids: Iterable[str], node: str, device: str) -> None:
+        """Queues where running trials train now."""
+        _, writer = self._check()
+        for child in (self._children[trial_id] for trial_id in trial_ids):
+            if not child.ended and child.place != (node, device):
+                child.place = (node, device)
+                writer.tag(child.run_id, [RunTag(NODE, node), RunTag(DEVICE, device)])
 
     def finish(
         self,

@@ -66,6 +66,12 @@ class Writer:
             self._pending.setdefault(run_id, _Report()).points += points
             self._wake.notify_all()
 
+    def tag(self, run_id: str, tags: Iterable[RunTag]) -> None:
+        """Queues tags of a run."""
+        with self._wake:
+            self._pending.setdefault(run_id, _Report()).tags += tags
+            self._wake.notify_all()
+
     def end(
         self,
         run_id: str,
@@ -79,7 +85,8 @@ class Writer:
         with self._wake:
             self.add(run_id, points)
             report = self._pending[run_id]
-            report.history, report.tags, report.status = history, list(tags), status
+            report.history, report.status = history, status
+            report.tags += tags
             report.attach = attach
 
     def check(self) -> None:

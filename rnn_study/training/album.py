@@ -16,7 +16,7 @@ from typing import IO
 import numpy as np
 
 from rnn_study.dynamics import Portrait
-from rnn_study.training.checkpoint import write_atomically
+from rnn_study.training.files import Files
 
 _PORTRAIT, _NETWORK = "portrait.", "network."
 
@@ -49,34 +49,34 @@ class Album:
             return cls(arrays["epochs"], tuple(arrays["probes"].tolist()), portraits, networks)
 
 
-def keep(folder: Path, epoch: int, portrait: Portrait, network: dict[str, np.ndarray]) -> None:
+def keep(files: Files, epoch: int, portrait: Portrait, network: dict[str, np.ndarray]) -> None:
     """Writes the page of an epoch."""
-    folder.mkdir(parents=True, exist_ok=True)
     page = io.BytesIO()
     np.savez_compressed(page, **_named(portrait, network))  # type: ignore[arg-type]
-    write_atomically(folder / f"{epoch:08d}.npz", page.getvalue())
+    files.write(f"{epoch:08d}.npz", page.getvalue())
 
 
-def bind(folder: Path, probes: tuple[str, ...], last: int) -> Album:
+def bind(files: Files, probes: tuple[str, ...], last: int) -> Album:
     """The pages of the epochs up to `last`. A damaged one is left out with a warning.
 
     Raises FileNotFoundError if there is none.
     """
     epochs, portraits, networks = [], [], []
-    for path in sorted(folder.glob("*.npz")):
-        if int(path.stem) > last:
+    for name in files.names():
+        stem, _, kind = name.rpartition(".")
+        if kind != "npz" or int(stem) > last:
             continue
         try:
-            with np.load(path, allow_pickle=False) as arrays:
+            with np.load(io.BytesIO(files.read(name)), allow_pickle=False) as arrays:
                 portrait, network = _parts(dict(arrays))
         except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-            _log.warning("portrait %s is damaged (%s) and left out", path, error)
+            _log.warning("portrait %s/%s is damaged (%s) and left out", files, name, error)
             continue
-        epochs.append(int(path.stem))
+        epochs.append(int(stem))
         portraits.append(portrait)
         networks.append(network)
     if not epochs:
-        raise FileNotFoundError(f"no portrait of the trial in {folder}")
+        raise FileNotFoundError(f"no portrait of the trial in {files}")
     together = {
         field.name: np.stack([getattr(portrait, field.name) for portrait in portraits])
         for field in fields(Portrait)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as dump_tensors
 
 from rnn_study.config import Trial
+from rnn_study.training.files import Files, Folder
 
 _MAY_BE_EMPTY = ("first", "second", "history", "place")
 
@@ -58,10 +58,10 @@ class Checkpoint:
 
 
 class Checkpoints:
-    """The checkpoints of many trials under one folder."""
+    """The checkpoints of many trials in one place, a folder a trial."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, place: Files | Path) -> None:
+        self._place = Folder(place) if isinstance(place, Path) else place
 
     def save(self, trial: Trial, state: Checkpoint) -> None:
         """Writes a checkpoint and drops all but it and the one before.
@@ -86,42 +86,49 @@ class Checkpoints:
             "versions": {"torch": torch.__version__, "numpy": np.__version__},
         }
         text = json.dumps({**about, "checksum": _checksum(about)}, indent=1)
-        folder = self.folder / trial.id
-        folder.mkdir(parents=True, exist_ok=True)
+        files = self.of(trial)
         within = f"-{state.batches:08d}" if state.batches else ""
-        stem = folder / f"epoch-{state.epoch:08d}{within}"
-        write_atomically(stem.with_suffix(".safetensors"), data)
-        write_atomically(stem.with_suffix(".json"), text.encode())
-        earlier = [p for p in self._newest_first(trial) if p.stem < stem.name][: KEPT - 1]
-        kept = {path.stem for path in (stem, *earlier)}
+        stem = f"epoch-{state.epoch:08d}{within}"
+        files.write(f"{stem}.safetensors", data)
+        files.write(f"{stem}.json", text.encode())
+        names = files.names()
+        earlier = [each for each in _newest_first(names) if each < stem][: KEPT - 1]
         # the JSON files first ("epoch-1.json" < "epoch-1.safetensors"): a checkpoint that has its
         # JSON has its tensors; and what a crash left half-written goes as well
-        for path in sorted(folder.iterdir()):
-            if path.is_file() and path.stem not in kept:
-                path.unlink()
+        for name in names:
+            if name.rpartition(".")[0] not in (stem, *earlier):
+                files.remove(name)
 
     def load(self, trial: Trial) -> Checkpoint | None:
         """The newest sound checkpoint, or None where there is none. Damage is warned of."""
-        for path in self._newest_first(trial):
+        files = self.of(trial)
+        for stem in _newest_first(files.names()):
             try:
-                return _read(path, trial)
+                return _read(files, stem, trial)
             except (OSError, ValueError, KeyError) as error:
-                _log.warning("checkpoint %s is damaged (%s); trying the one before", path, error)
+                where = f"{files}/{stem}"
+                _log.warning("checkpoint %s is damaged (%s); trying the one before", where, error)
         return None
 
-    def portraits(self, trial: Trial) -> Path:
-        """The folder of the portraits of a trial."""
-        return self.folder / trial.id / "portraits"
+    def of(self, trial: Trial) -> Files:
+        """Where the checkpoints of a trial lie."""
+        return self._place.within(trial.id)
 
-    def _newest_first(self, trial: Trial) -> list[Path]:
-        found = (self.folder / trial.id).glob("epoch-*.json")
-        return sorted(found, key=lambda path: path.stem, reverse=True)
+    def portraits(self, trial: Trial) -> Files:
+        """Where the portraits of a trial lie."""
+        return self.of(trial).within("portraits")
 
 
-def _read(path: Path, trial: Trial) -> Checkpoint:
-    """The checkpoint at `path`; ValueError, KeyError or OSError where it is damaged."""
-    about = json.loads(path.read_text())
-    data = path.with_suffix(".safetensors").read_bytes()
+def _newest_first(names: list[str]) -> list[str]:
+    """The checkpoints among `names`, without what follows the dot."""
+    found = [name.removesuffix(".json") for name in names if name.endswith(".json")]
+    return sorted((stem for stem in found if stem.startswith("epoch-")), reverse=True)
+
+
+def _read(files: Files, stem: str, trial: Trial) -> Checkpoint:
+    """The checkpoint of this name; ValueError, KeyError or OSError where it is damaged."""
+    about = json.loads(files.read(f"{stem}.json"))
+    data = files.read(f"{stem}.safetensors")
     if not isinstance(about, dict) or about.pop("checksum") != _checksum(about):
         raise ValueError("the checksum of its JSON is wrong")
     if hashlib.sha256(data).hexdigest() != about["sha256"]:
@@ -148,18 +155,3 @@ def _read(path: Path, trial: Trial) -> Checkpoint:
 def _checksum(about: dict[str, Any]) -> str:
     """Of the JSON's own fields, so that no bit of a checkpoint changes unnoticed."""
     return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Writes `data` under another name, flushes it to the disk and renames it to `path`."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    with draft.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

@@ -125,3 +125,14 @@ def test_a_study_that_is_running_is_not_started_twice(storage):
     assert len(second.stderr.splitlines()) == 1
     driver.send_signal(signal.SIGINT)
     assert driver.wait(30) == 128 + signal.SIGINT
+
+
+def test_packs_that_are_killed_before_they_start_fail_with_the_reason(storage):
+    """Ray kills what runs when memory is low; here it finds it low at once."""
+    low = {"RAY_memory_usage_threshold": "0.01", "RAY_memory_monitor_refresh_ms": "100"}
+    process = storage.run("--cells", "lstm", "--retries", "0", **low)
+    assert process.returncode == 1, process.stdout + process.stderr
+    (reason,) = set(storage.runs["failure"])
+    assert "OutOfMemoryError" in reason and "low on memory" in reason
+    assert set(storage.runs["status"]) == {"FAILED"}
+    assert "2 trials failed" in process.stdout

@@ -1,0 +1,81 @@
+"""`Files`: where checkpoints and portraits lie: a `Folder` on a disk, or `storage.Bucket`.
+
+A file is written whole or not at all, and once `write` returns it is there after a crash.
+"""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from pathlib import Path
+
+
+class Files(ABC):
+    """Named files in a place. Names have no folders in them; `within` leads to those."""
+
+    @abstractmethod
+    def read(self, name: str) -> bytes:
+        """The content of a file. OSError where there is none, or it cannot be read."""
+
+    @abstractmethod
+    def write(self, name: str, data: bytes) -> None:
+        """Writes or replaces a file, whole or not at all; it lasts once this returns."""
+
+    @abstractmethod
+    def names(self) -> list[str]:
+        """The names in this place, sorted; none where there is no such place."""
+
+    @abstractmethod
+    def remove(self, name: str) -> None:
+        """Deletes a file; leaves alone what is none."""
+
+    @abstractmethod
+    def within(self, folder: str) -> Files:
+        """The files in a folder of this place, which need not be there yet."""
+
+    @abstractmethod
+    def __str__(self) -> str:
+        """The address, for people."""
+
+
+class Folder(Files):
+    """A folder on a disk."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def read(self, name: str) -> bytes:
+        return (self.path / name).read_bytes()
+
+    def write(self, name: str, data: bytes) -> None:
+        self.path.mkdir(parents=True, exist_ok=True)
+        write_atomically(self.path / name, data)
+
+    def names(self) -> list[str]:
+        return sorted(path.name for path in self.path.iterdir()) if self.path.is_dir() else []
+
+    def remove(self, name: str) -> None:
+        path = self.path / name
+        if path.is_file():
+            path.unlink()
+
+    def within(self, folder: str) -> Folder:
+        return Folder(self.path / folder)
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Writes `data` under another name, flushes it to the disk and renames it to `path`."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    with draft.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -1,0 +1,76 @@
+"""A study on several nodes, of which one dies and another joins: Ray's own cluster on one machine.
+
+Every node is a raylet of its own with one core; the machine, its disk and its clock are shared.
+"""
+
+from __future__ import annotations
+
+import pytest
+from commands import Storage, wait_until
+from ray.cluster_utils import Cluster
+
+from rnn_study import tracking
+from rnn_study.tracking import store
+
+FLAGS = ("--epochs", "60", "--checkpoint-seconds", "0.2", "--hidden", "32")
+"""Three packs, one a cell."""
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    storage = Storage(tmp_path_factory.mktemp("undisturbed") / "storage")
+    done = storage.run(*FLAGS)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return storage
+
+
+@pytest.fixture
+def cluster(monkeypatch):
+    """A head without cores for packs, and three nodes with one each."""
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    monkeypatch.setenv("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    cluster.workers = [cluster.add_node(num_cpus=1) for _ in range(3)]
+    cluster.wait_for_nodes()
+    yield cluster
+    cluster.shutdown()
+
+
+def places(storage: Storage) -> dict[str, str]:
+    """The node of every run that has told it, by trial."""
+    if not (storage.folder / "mlflow.db").exists():
+        return {}
+    status = tracking.read_status(storage.uri, storage.name)
+    if status is None:
+        return {}
+    told = status.runs[status.runs["node"] != ""]
+    return dict(zip(told["trial_id"], told["node"], strict=True))
+
+
+def test_a_node_dies_and_another_joins_and_the_tables_are_the_same(cluster, undisturbed, tmp_path):
+    storage = Storage(tmp_path / "storage")
+    environment = {"RAY_AUTH_MODE": "disabled"}
+    driver = storage.start(*FLAGS, "--ray-address", cluster.address, **environment)
+    try:
+        wait_until(lambda: len(set(places(storage).values())) == 3, 120, "packs on three nodes")
+        cluster.remove_node(cluster.workers[0], allow_graceful=False)
+        late = cluster.add_node(num_cpus=1)
+        assert driver.wait(200) == 0, storage.output
+    finally:
+        storage.close()
+    assert storage.tables() == undisturbed.tables()
+    runs = tracking.read_status(storage.uri, storage.name).runs
+    assert set(runs["status"]) == {"FINISHED"}
+    assert len(runs) == runs["trial_id"].nunique() == len(undisturbed.runs)
+    assert set(runs["device"]) == {"cpu"}
+    assert any(late.node_id[:8] in node for node in runs["node"]), runs["node"].tolist()
+
+
+def test_a_node_is_named_on_every_run(undisturbed):
+    runs = tracking.read_status(undisturbed.uri, undisturbed.name).runs
+    assert runs["node"].str.contains(", Ray node ").all()
+    client = store.connect(undisturbed.uri, write=False)
+    tags = client.get_run(runs["run_id"][0]).data.tags
+    assert tags[store.NODE] == runs["node"][0] and tags[store.DEVICE] == "cpu"

@@ -1,0 +1,74 @@
+"""What a pack reserves: on which node it fits, and how much of a GPU its networks need."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from small import TRIAL, trials
+
+from rnn_study.config import Pack
+from rnn_study.errors import InvalidInput
+from rnn_study.execution import Execution
+from rnn_study.scheduling.cluster import Node, Resources, _resources
+from rnn_study.scheduling.sizes import gpu_share, reserved
+from rnn_study.training import bytes_per_member
+
+MIXED = (Node(4.0, 2.0), Node(16.0, 0.0), Node(1.0, 4.0))
+"""A node with GPUs, one with none, and one with too few cores for its GPUs."""
+LARGE = replace(TRIAL, hidden=200, batch=100, train_size=100, length=100)
+H100 = 80e9
+
+
+def found(execution: Execution, nodes=MIXED, gpu_bytes: float = H100) -> Resources:
+    return _resources(execution, nodes, lambda: gpu_bytes)
+
+
+@pytest.mark.parametrize(
+    ("flags", "packs"),
+    [
+        ({}, 3),  # two GPUs, none, one core
+        ({"gpus_per_pack": 0.5}, 5),
+        ({"device": "cpu"}, 21),
+        ({"device": "cpu", "cpus_per_pack": 3.0}, 6),
+        ({"gpus_per_pack": 2.0}, 2),
+    ],
+)
+def test_packs_at_once_are_counted_node_by_node(flags, packs):
+    execution = Execution(**flags)
+    assert found(execution).packs_at_once(execution) == packs
+    assert "21 CPU cores, 6 GPUs on 3 nodes" in found(execution).describe(execution)
+
+
+def test_a_pack_that_fits_no_node_is_refused_though_the_cluster_is_large_enough():
+    with pytest.raises(InvalidInput, match=r"cpus_per_pack: '17 cpu' .* each on one node; Ray has"):
+        found(Execution(device="cpu", cpus_per_pack=17.0))
+    with pytest.raises(
+        InvalidInput, match=r"gpus_per_pack: '1 cpu, 5 gpu' .* 4 cpu, 2 gpu; 16 cpu"
+    ):
+        found(Execution(gpus_per_pack=5.0))
+    with pytest.raises(InvalidInput, match="Ray has no GPU here"):
+        found(Execution(device="cuda"), (Node(4.0, 0.0),))
+
+
+def test_auto_reserves_the_share_that_the_networks_fill():
+    execution = Execution(gpus_per_pack="auto")
+    for size in (1, 64, 512):
+        pack = Pack(tuple(trials(size, hidden=200, batch=100, train_size=100, length=100)))
+        share = reserved(pack, execution, found(execution))["gpu"]
+        assert share == gpu_share(pack, H100)
+        need = 0.6e9 + size * bytes_per_member(LARGE) / 0.9
+        assert need <= share * H100 < need + 0.0101 * H100
+        assert reserved(pack, execution, found(execution, gpu_bytes=1e9))["gpu"] <= 1.0
+
+
+def test_on_a_cpu_nothing_is_reserved_of_a_gpu_and_none_is_looked_at():
+    execution = Execution(device="cpu", gpus_per_pack="auto", cpus_per_pack=2.0)
+    resources = _resources(execution, MIXED, lambda: pytest.fail("looked at a GPU"))
+    assert reserved(Pack((TRIAL,)), execution, resources) == {"cpu": 2}
+
+
+def test_size_and_share_cannot_both_follow_from_each_other():
+    with pytest.raises(InvalidInput, match=r"gpus_per_pack: 'auto' .*--pack-size"):
+        Execution(gpus_per_pack="auto", pack_size="auto")
+    Execution(gpus_per_pack="auto", pack_size="auto", memory_per_pack=4.0)
