@@ -4,10 +4,11 @@ PYTHON ?= python3
 BIN := .venv/bin
 export OMP_NUM_THREADS = 1
 
-.PHONY: help study notebooks test test-slow lint format bench install clean
+.PHONY: help study notebooks service service-stop service-status service-packages \
+	test test-slow test-service lint format bench install clean
 
 help: ## Show this text
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 study: install ## Run the symbol-length study at the size of a laptop: about five minutes
 	$(BIN)/python studies/symbol_length.py --preset laptop
@@ -16,13 +17,27 @@ notebooks: install ## Run the notebooks on the studies in ~/rnn-studies, into do
 	$(BIN)/python -m nbconvert --execute --to markdown --output-dir docs/notebooks notebooks/*.ipynb
 	for page in docs/notebooks/*.md; do \
 	  sed '/<style scoped>/,/<\/style>/d' $$page > $$page.new && mv $$page.new $$page; done
-	$(BIN)/ruff format --quiet docs/notebooks
+
+service: install ## Start the service that a group shares; FLAGS="--help" lists its settings
+	$(BIN)/python -m cluster.service start $(FLAGS)
+
+service-stop: install ## End it; data stays
+	$(BIN)/python -m cluster.service stop $(FLAGS)
+
+service-status: install ## Say which of its parts are well
+	$(BIN)/python -m cluster.service status $(FLAGS)
+
+service-packages: ## Install what the service needs of Debian: PostgreSQL; as root
+	apt-get update && apt-get install --yes postgresql
 
 test: install ## Run the test suite
 	$(BIN)/python -m pytest -m "not slow" --numprocesses 2 --dist loadscope --no-loadscope-reorder
 
 test-slow: install ## Run the tests that take minutes each
 	$(BIN)/python -m pytest -m slow
+
+test-service: install ## Run the service for real: two jobs, a notebook, a stop and a start
+	$(BIN)/python -m pytest -m slow tests/studies/test_service.py
 
 lint: install ## Check style and types
 	$(BIN)/ruff check .

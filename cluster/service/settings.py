@@ -1,0 +1,159 @@
+"""`Settings`: where the service lives and listens, and the secrets it makes for itself."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from rnn_study.errors import require, require_whole
+
+LOOPBACK = "127.0.0.1"
+BUCKETS = ("studies", "mlflow")
+"""One for checkpoints and tables, one for MLflow's artifacts."""
+USER = "study"
+"""The group's account in MLflow: it writes runs and manages no users."""
+
+
+def default_folder() -> Path:
+    """Under the home folder; for root, whose home no other user may enter, under /var/lib."""
+    return Path("/var/lib/rnn_study") if os.geteuid() == 0 else Path.home() / "rnn-service"
+
+
+_FOLDER = default_folder()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Where the service lives and listens."""
+
+    folder: Path = _FOLDER
+    """Folder for its data, logs and secrets; data survives a stop."""
+    host: str = LOOPBACK
+    """Address at which Ray, MLflow and the object store listen."""
+    names: str = ""
+    """More host names by which MLflow may be called, after a comma each."""
+    ray_port: int = 6379
+    """Port at which worker nodes join."""
+    jobs_port: int = 8265
+    """Port of the job server and the dashboard."""
+    agent_port: int = 52365
+    """Port of Ray's agent on this node."""
+    client_port: int = 10001
+    """Port for `ray://` addresses."""
+    mlflow_port: int = 5000
+    """Port of MLflow."""
+    s3_port: int = 8333
+    """Port of the object store; its inner servers take the seven above it."""
+    postgres_port: int = 5433
+    """Port of PostgreSQL, which always stays on loopback."""
+    cpus: int = len(os.sched_getaffinity(0))
+    """Cores that jobs may use on this machine."""
+    gpus: int = -1
+    """GPUs that jobs may use on this machine; -1: all that Ray finds."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "folder", Path(self.folder).expanduser().resolve())
+        ports = [f.name for f in fields(self) if f.name.endswith("_port")]
+        for name in ports:
+            port = require_whole(name, getattr(self, name), 1024)
+            require(port < 65531, name, port, "use a port below 65531")
+        require(len({getattr(self, n) for n in ports}) == len(ports), "ports", ports, "all differ")
+        require_whole("cpus", self.cpus, 1)
+        require_whole("gpus", self.gpus, -1)
+        require(bool(self.host), "host", self.host, "give an address of this machine")
+
+    @property
+    def called(self) -> str:
+        """The address by which clients call."""
+        return LOOPBACK if self.host in ("0.0.0.0", "::") else self.host
+
+    @property
+    def jobs(self) -> str:
+        """The address of the job server."""
+        return f"http://{self.called}:{self.jobs_port}"
+
+    @property
+    def mlflow(self) -> str:
+        """The address of MLflow."""
+        return f"http://{self.called}:{self.mlflow_port}"
+
+    @property
+    def s3(self) -> str:
+        """The address of the object store."""
+        return f"http://{self.called}:{self.s3_port}"
+
+    @property
+    def token(self) -> Path:
+        """The file with Ray's token."""
+        return self.folder / "ray-token"
+
+    @property
+    def client(self) -> Path:
+        """The file that a user sources."""
+        return self.folder / "client.env"
+
+    def secrets(self) -> dict[str, str]:
+        """Passwords and keys: made once, kept in a file that only its owner reads."""
+        path = self.folder / "secrets.json"
+        if not path.exists():
+            names = ("postgres", "mlflow_admin", "mlflow_study", "mlflow_flask")
+            names += ("s3_secret", "s3_write", "s3_read", "s3_volume")
+            made = {name: secrets.token_urlsafe(32) for name in names}
+            made["s3_key"] = f"study{secrets.token_hex(8)}"
+            write_private(path, json.dumps(made, indent=1))
+        return dict(json.loads(path.read_text()))
+
+    def prepare(self) -> None:
+        """Makes the folder, the secrets, the token and the file that users source."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        # as root, PostgreSQL runs as another user, who has to pass through but not to look
+        self.folder.chmod(0o711 if os.geteuid() == 0 else 0o700)
+        (self.folder / "logs").mkdir(mode=0o700, exist_ok=True)
+        self.secrets()
+        if not self.token.exists():
+            write_private(self.token, secrets.token_hex(32))
+        lines = [f"export {name}='{value}'" for name, value in self.for_clients().items()]
+        write_private(self.client, "\n".join(lines) + "\n")
+
+    def for_clients(self) -> dict[str, str]:
+        """The environment of somebody who submits jobs and reads results."""
+        return {
+            "RAY_API_SERVER_ADDRESS": self.jobs,
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN_PATH": str(self.token),
+            **self.for_studies(),
+        }
+
+    def for_studies(self) -> dict[str, str]:
+        """The environment of a study, wherever it runs."""
+        known = self.secrets()
+        return {
+            "MLFLOW_TRACKING_URI": self.mlflow,
+            "MLFLOW_TRACKING_USERNAME": USER,
+            "MLFLOW_TRACKING_PASSWORD": known["mlflow_study"],
+            "RNN_STUDY_STORAGE": f"s3://{BUCKETS[0]}",
+            **self.for_s3(),
+        }
+
+    def for_s3(self) -> dict[str, str]:
+        """The environment of whoever talks to the object store."""
+        known = self.secrets()
+        return {
+            "AWS_ENDPOINT_URL": self.s3,
+            "AWS_ACCESS_KEY_ID": known["s3_key"],
+            "AWS_SECRET_ACCESS_KEY": known["s3_secret"],
+            "AWS_REGION": "us-east-1",
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }
+
+
+def write_private(path: Path, text: str) -> None:
+    """Writes a file that only its owner can read, at no moment anybody else."""
+    draft = path.with_name(f".{path.name}.new")
+    draft.unlink(missing_ok=True)
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
+    draft.replace(path)
