@@ -144,7 +144,7 @@ def _deep(rows: Sequence[Sequence[Panel]], size: tuple[float, float]) -> Figure:
         ax.yaxis.set_major_locator(MaxNLocator(2))
         ax.set_title(title, fontsize=SMALL, y=0.97)
     bar(figure, panels.ravel().tolist(), scale(every))
-    figure.set_layout_engine("constrained", wspace=0.12)
+    figure.set_layout_engine("constrained", wspace=0.12, rect=(0.03, 0, 0.97, 0.96))
     figure.draw_without_rendering()
     figure.set_layout_engine("none")  # found once, not again for every file
     return figure
