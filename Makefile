@@ -17,6 +17,7 @@ notebooks: install ## Run the notebooks on the studies in ~/rnn-studies, into do
 	$(BIN)/python -m nbconvert --execute --to markdown --output-dir docs/notebooks notebooks/*.ipynb
 	for page in docs/notebooks/*.md; do \
 	  sed '/<style scoped>/,/<\/style>/d' $$page > $$page.new && mv $$page.new $$page; done
+	$(BIN)/ruff format --quiet docs/notebooks
 
 service: install ## Start the service that a group shares; FLAGS="--help" lists its settings
 	$(BIN)/python -m cluster.service start $(FLAGS)

@@ -179,7 +179,7 @@ def exponential(setting: Setting, notes: Notes) -> None:
         matrix = cell.weights({"skew": upper})["w_h"]
         torch.autograd.grad(matrix.sum(), upper)
 
-    took = timed(captured(work, torch.device(setting.device), None), setting)
+    took = timed(captured(work, torch.device(setting.device)), setting)
     notes.number("exponential with gradient", 1e3 * took / setting.pack, "ms/matrix", "<= 0.1")
 
 
@@ -254,7 +254,7 @@ def scan_time(cell: Cell, setting: Setting) -> float:
         _, last = cell.scan(weights, x, state)
         torch.autograd.grad(last.sum(), wanted)
 
-    took = timed(captured(work, torch.device(setting.device), None), setting)
+    took = timed(captured(work, torch.device(setting.device)), setting)
     return 1e6 * took / setting.length / setting.pack
 
 

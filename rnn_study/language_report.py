@@ -33,16 +33,18 @@ def perplexity_table(runs: pd.DataFrame) -> pd.DataFrame:
     """Perplexities over the seeds of each condition.
 
     - seeds: finished runs that have one.
-    - val, val_low, val_high: mean of the best validation perplexity, with its 95% interval.
+    - val, val_low, val_high: geometric mean of the best validation perplexity, with its 95% interval.
     - test, test_low, test_high: likewise, of the test perplexity at that epoch; test_min, test_max.
-    Intervals are Student's.
+    Intervals are Student's for the cross entropy, whose exponential a perplexity is.
     """
     levels = [*aggregate.CONDITION, *aggregate.varying(runs)]
     rows, keys = [], []
     for key, group in aggregate.conditions(aggregate.finished(runs), levels):
         found = group.dropna(subset=["test_perplexity"])
-        val = statistics.mean(found["best_val_perplexity"].to_numpy())
-        test = statistics.mean(found["test_perplexity"].to_numpy())
+        val, test = (
+            np.exp(statistics.mean(np.log(found[name].to_numpy())))
+            for name in ("best_val_perplexity", "test_perplexity")
+        )
         rows.append(
             {"seeds": len(found)}
             | {f"val{end}": v for end, v in zip(("", "_low", "_high"), val, strict=True)}
@@ -209,8 +211,8 @@ def _perplexity(table: pd.DataFrame, metric: Any) -> Shown:
         for key, row in zip(table.index, table.to_dict("records"), strict=True)
     ]  # fmt: skip
     note = (
-        "Means over the seeds of the best validation perplexity, and of the test perplexity at "
-        "that epoch, with 95% intervals (Student)."
+        "Over the seeds: geometric means of the best validation perplexity, and of the test "
+        "perplexity at that epoch, with 95% intervals (Student's, of the cross entropy)."
     )
     columns = [*names, "seeds", "validation", "95%", "test", "test 95%", "range"]
     return Shown(table, pd.DataFrame(rows, columns=columns), note)

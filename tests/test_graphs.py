@@ -74,10 +74,9 @@ def test_members_that_resume_go_on_at_their_own_step(tmp_path):
 
 def test_a_graph_that_does_something_else_is_refused(monkeypatch):
     def other(body, device, pool):
-        body()
         return lambda: None  # which leaves the sums at zero
 
-    monkeypatch.setattr("rnn_study.training.graphs.captured", other)
+    monkeypatch.setattr("rnn_study.training.graphs.capture", other)
     with pytest.raises(RuntimeError, match="a replayed CUDA graph gives another"):
         results(trials(2), runner=Replay)
 

@@ -92,6 +92,8 @@ def test_a_worker_loses_no_trial(greedy, tmp_path):
         "checkpoints": str(tmp_path),
         "checkpoint_seconds": 30.0,
         "cuda_graphs": "on",
+        "corpora": str(tmp_path),
+        "ray_node": "4711",
     }
     messages = [result["message"] for result in train_pack(config)]
     assert {i: status for m in messages for i, status in m.finished.items()} == {

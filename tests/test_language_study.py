@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 
+import numpy as np
 import pandas as pd
 import pytest
 from commands import ROOT, Storage, wait_until
@@ -60,7 +61,10 @@ def test_tables_say_what_the_runs_found(done):
     for cell, runs in storage.runs.groupby("cell"):
         row = table.loc[cell]
         assert row["seeds"] == 2
-        assert row["test"] == pytest.approx(runs["test_perplexity"].mean())
+        entropies = np.log(runs["test_perplexity"].to_numpy())
+        half = 12.7062 * abs(entropies[0] - entropies[1]) / 2  # Student's t of one degree
+        wanted = np.exp(entropies.mean() + np.array([0, -half, half]))
+        assert row[["test", "test_low", "test_high"]].to_numpy(float) == pytest.approx(wanted, 1e-4)
         assert (
             row["test_low"] < row["test_min"] <= row["test"] <= row["test_max"] < row["test_high"]
         )

@@ -234,7 +234,7 @@ def _value(name: str, params: Mapping[str, str]) -> Any:
     if kind is int or kind is float:
         return kind(text)
     if kind is bool:
-        return text == "True"
+        return bool(json.loads(text))
     return tuple(json.loads(text)) if get_origin(kind) is tuple else text
 
 

@@ -11,8 +11,9 @@ captured anew. So a pack of S is captured at most log2(S) + 1 times.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import copy
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -71,28 +72,40 @@ class _Buffers:
         self._train_sums: Sums = {}
         self._validation_sums: Sums = {}
         whole, rest = divmod(trial.val_size, trial.batch)
-        self._train = self._ready(self._update, self._train_sums, pool)
-        self._evaluations = [
-            (self._ready(body, self._validation_sums, pool), times)
-            for body, times in ((self._validate, whole), (self._validate_rest, int(rest > 0)))
-            if times
-        ]
+        held_out = ((self._validate, whole), (self._validate_rest, int(rest > 0)))
+        self._train, *evaluations = self._captured(
+            [
+                (self._update, self._train_sums),
+                *((body, self._validation_sums) for body, n in held_out if n),
+            ],
+            pool,
+        )
+        self._evaluations = list(zip(evaluations, (n for _, n in held_out if n), strict=True))
 
-    def _ready(self, body: Body, sums: Sums, pool: Pool) -> Body:
-        """What repeats `body`. It is tried: a graph that does not what its operations do would
-        spoil results unseen. (Rates are zero yet: the parameters stay as they are.)"""
+    def _captured(self, bodies: Sequence[tuple[Body, Sums]], pool: Pool) -> list[Body]:
+        """What repeats each of the bodies. It is tried: a graph that does not what its operations
+        do would spoil results unseen. (Rates are zero yet: the parameters stay as they are.)
+
+        All run before the first is captured: graphs keep their memory, and share it.
+        """
+        device = self._flat.device
+        expected = [self._once(partial(warmed_up, body, device), sums) for body, sums in bodies]
+        made = [capture(body, device, pool) for body, _ in bodies]
+        for again, (_, sums), first in zip(made, bodies, expected, strict=True):
+            found = self._once(again, sums)
+            for name in found.keys() & {"loss", "norm"}:
+                if not torch.allclose(found[name], first[name], rtol=1e-3, equal_nan=True):
+                    raise RuntimeError(
+                        f"a replayed CUDA graph gives another {name} than its operations; "
+                        "train with --cuda-graphs off"
+                    )
+        return made
+
+    def _once(self, run: Body, sums: Sums) -> Sums:
+        """What the first batch adds to `sums`."""
         _zero(self._number, *sums.values())
-        again = captured(body, self._flat.device, pool)
-        first = {name: value.clone() for name, value in sums.items()}
-        _zero(self._number, *sums.values())
-        again()
-        for name in first.keys() & {"loss", "norm"}:
-            if not torch.allclose(sums[name], first[name], rtol=1e-3, equal_nan=True):
-                raise RuntimeError(
-                    f"a replayed CUDA graph gives another {name} than its operations; "
-                    "train with --cuda-graphs off"
-                )
-        return again
+        run()
+        return {name: value.clone() for name, value in sums.items()}
 
     def epoch(self, members: Members, rates: np.ndarray) -> Means:
         rows = torch.tensor([self._row[trial.id] for trial in members.trials]).to(self._flat.device)
@@ -156,21 +169,31 @@ def _zero(*tensors: Tensor) -> None:
         tensor.zero_()
 
 
-def captured(body: Body, device: torch.device, pool: Pool) -> Body:
-    """Does the work of `body`, and returns what does it again: on CUDA the replay of its graph.
+def captured(body: Body, device: torch.device, pool: Pool = None) -> Body:
+    """Does the work of `body`, and returns what does it again: on CUDA the replay of its graph."""
+    warmed_up(body, device)
+    return capture(body, device, pool)
 
-    Libraries set themselves up in the first run, and tensors that `body` makes to keep are made
-    outside of the graph's memory; capturing needs both.
-    """
+
+def warmed_up(body: Body, device: torch.device) -> None:
+    """Runs `body` as capturing needs it: libraries set themselves up, and tensors that it makes to
+    keep are made outside of the graph's memory."""
     if device.type != "cuda":
-        body()
-        return body
+        return body()
     with torch.cuda.device(device):
         aside = torch.cuda.Stream()
         aside.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(aside):
             body()
         torch.cuda.current_stream().wait_stream(aside)
+    return None
+
+
+def capture(body: Body, device: torch.device, pool: Pool) -> Body:
+    """The replay of a graph of `body`, which has been warmed up; off CUDA `body` itself."""
+    if device.type != "cuda":
+        return body
+    with torch.cuda.device(device):
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, pool=pool):
             body()
