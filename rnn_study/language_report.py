@@ -33,7 +33,7 @@ def perplexity_table(runs: pd.DataFrame) -> pd.DataFrame:
     """Perplexities over the seeds of each condition.
 
     - seeds: finished runs that have one.
-    - val, val_low, val_high: geometric mean of the best validation perplexity, with its 95% interval.
+    - val, val_low, val_high: geometric mean of the best validation perplexity, its 95% interval.
     - test, test_low, test_high: likewise, of the test perplexity at that epoch; test_min, test_max.
     Intervals are Student's for the cross entropy, whose exponential a perplexity is.
     """
