@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 _LARGEST = {torch.float32: 3.3, torch.float64: 1.1}
 """Norms for which the Taylor polynomial is the exponential to rounding: x^19 / 19! is below it."""
@@ -31,14 +30,15 @@ B2 + (B3 + C) C."""
 def matrix_exp(
     skew: Float[Tensor, "S H H"], squarings: int | None = None
 ) -> Float[Tensor, "S H H"]:
-    """exp of each skew-symmetric matrix, to the rounding of its type; differentiable once.
+    """exp of each skew-symmetric matrix, to the rounding of its type; differentiable.
 
     Scaling and squaring of the Taylor polynomial of degree 18 with five products (Bader, Blanes and
     Casas, Mathematics 7, 2019). A matrix is halved until its spectral norm is below 3.3 (in float64
     1.1), as often as it needs and whatever else is in the pack; the norm is bounded by the sixth
     root of the largest absolute row sum of the sixth power. What was squared is made orthogonal by
     a step of Newton's iteration. The gradient is by hand: of eight products, as the square of a
-    symmetric or skew-symmetric matrix needs one instead of two. It is the skew-symmetric part.
+    symmetric or skew-symmetric matrix needs one instead of two. It is the skew-symmetric part. For
+    a second derivative (`create_graph`) it is that of `torch.linalg.matrix_exp`, and slower.
 
     Without `squarings` the host reads how many are needed. With a number it reads nothing, so that
     a CUDA graph can hold it all: there are always so many, those that a matrix does not need leave
@@ -84,13 +84,16 @@ class _Exponential(torch.autograd.Function):
             result = torch.where(wanted[0], better, result)
         if not read:
             result = result.where((halvings <= squarings)[:, None, None], torch.nan)
-        ctx.save_for_backward(powers, b1, b3, b5, c, scale, *results, *wanted)
+        ctx.save_for_backward(skew, powers, b1, b3, b5, c, scale, *results, *wanted)
         return result
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, d: Tensor) -> tuple[Tensor, None]:
-        powers, b1, b3, b5, c, scale, *rest = ctx.saved_tensors
+        skew, powers, b1, b3, b5, c, scale, *rest = ctx.saved_tensors
+        if torch.is_grad_enabled():  # for a second derivative, which torch's own function has
+            result = torch.linalg.matrix_exp(skew)
+            (gradient,) = torch.autograd.grad(result, skew, d, create_graph=True)
+            return (gradient - gradient.mT) / 2, None
         results, wanted = rest[: len(rest) // 2], rest[len(rest) // 2 :]
         for last, want in zip(reversed(results), reversed(wanted), strict=True):
             d = torch.where(want, torch.baddbmm(d @ last.mT, last.mT, d), d)

@@ -31,6 +31,7 @@ class Head:
         self.ray("get-auth-token", "--generate")
         command = [RAY, "start", "--head", "--block", "--num-cpus=2", f"--port={_free_port()}"]
         command += [f"--dashboard-port={self.address.rsplit(':', 1)[1]}"]
+        command += [f"--dashboard-agent-listen-port={_free_port()}"]  # others may run a Ray too
         self.log = (folder / "head.txt").open("w+")
         self.process = subprocess.Popen(
             command,
