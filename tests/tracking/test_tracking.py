@@ -49,7 +49,7 @@ def test_a_study_is_read_back_as_it_was_written(each_uri, study, tmp_path, capfd
     assert capfd.readouterr() == ("", "")
 
     runs = read_runs(each_uri, study.name)
-    own = ["task", "cell", "length", "learning_rate", "seed", "data_seed"]
+    own = ["task", "cell", "length", "learning_rate", "seed", "data_seed", "corpus"]
     inherited = [f.name for f in fields(Trial) if f.name not in own]
     assert [*runs][:3] == ["trial_id", "run_id", "status"]
     assert [*runs][3 : 3 + len(own) + len(inherited)] == own + inherited
