@@ -29,9 +29,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(optionalhook=True)  # pytest-xdist is not on every machine that only trains
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Shares tests out to processes: all that start Ray to one of them, the others file by file.
+    """Shares tests out to processes: `studies/` to one of them, the others file by file.
 
-    Two Rays at once would fight for the cores; a whole file makes its fixtures once.
+    Many Rays at once would fight for the cores; a whole file makes its fixtures once.
     """
     from xdist.scheduler import LoadScopeScheduling
 

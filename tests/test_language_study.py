@@ -37,7 +37,8 @@ def test_it_ends_with_perplexities_and_repetitions(done):
     assert process.stderr == ""
     for words in ("Perplexity", "When fed-back text repeats itself", "epoch 4/4"):
         assert words in process.stdout
-    assert max(map(len, process.stdout.split("Took")[0].splitlines())) <= 130
+    tables = process.stdout.split("Perplexity\n")[1].split("Took")[0]
+    assert max(map(len, tables.splitlines())) <= 80
     runs = storage.runs
     assert len(runs) == 4 and set(runs["status"]) == {"FINISHED"}
     assert runs["test_perplexity"].between(5, 108).all()

@@ -163,7 +163,9 @@ def _pack(trial: TuneTrial) -> Pack:
 
 
 def _reason(trial: TuneTrial) -> str:
-    """The line that names the error which ended a Tune trial; Ray adds much more."""
-    lines = Path(trial.error_file).read_text().strip().splitlines()
+    """The line that names the error of a Tune trial's last failure, else that failure's first line:
+    Ray adds much more."""
+    failure = Path(trial.error_file).read_text().rpartition("Failure #")[2]
+    lines = failure.strip().splitlines()[1:]  # the first has its number and time
     named = [line for line in lines if re.match(r"[\w.]+(Error|Exception|Interrupt)\b", line)]
-    return (named or lines)[-1].strip()
+    return (named[-1:] or lines)[0].strip()
