@@ -51,6 +51,8 @@ _TUNE_SETTINGS = {
 }
 
 
+_SCRATCH = "ray"
+"""Tune's folder within that of the study, while packs train."""
 OPTUNA = "optuna.db"
 """The Optuna studies of all conditions, one SQLite file, which optuna-dashboard opens."""
 
@@ -151,6 +153,7 @@ def _train(
 ) -> dict[str, str]:
     """Trains and records what is missing; returns why some trials failed."""
     checkpoints = Checkpoints(storage.files(execution.checkpoints))
+    storage.clear(f"{execution.published(study)}/{_SCRATCH}")  # left by a driver that was killed
     (folder / OPTUNA).unlink(missing_ok=True)
     with Signals() as signals, stop_without_mlflow():
         listener = Listener(tracker, observer, checkpoints, signals, agenda)
@@ -189,8 +192,6 @@ def _fit(
     Meanwhile Tune has a folder at `place`, the study's, which every node must see.
     """
     os.environ.update(_TUNE_SETTINGS)
-    scratch = f"{place}/ray"
-    storage.clear(scratch)  # left by a driver that was killed
     bucket = isinstance(execution.storage, str)
 
     def train(config: dict[str, Any]) -> Iterator[dict[str, Message]]:
@@ -213,7 +214,7 @@ def _fit(
         },
         tune_config=tune.TuneConfig(search_alg=Feed(agenda), num_samples=-1, reuse_actors=True),
         run_config=tune.RunConfig(
-            name="ray",
+            name=_SCRATCH,
             storage_path=place.removeprefix(storage.S3),
             storage_filesystem=storage.file_system() if bucket else None,
             verbose=0,
@@ -222,7 +223,7 @@ def _fit(
         ),
     )
     tuner.fit()
-    storage.clear(scratch)
+    storage.clear(f"{place}/{_SCRATCH}")
 
 
 def _keep(agenda: Agenda, tracker: Tracker, path: Path) -> None:
