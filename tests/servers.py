@@ -52,7 +52,7 @@ class Server:
     def answers(self) -> bool:
         try:
             return requests.get(f"{self.uri}/health", timeout=1).ok
-        except requests.ConnectionError:
+        except (requests.ConnectionError, requests.Timeout):  # not yet, or busy starting
             return False
 
     def kill(self) -> None:
