@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
+import pyarrow.parquet  # noqa: F401 (here, not first in the thread that writes: it has crashed there)
 from mlflow.entities import RunTag
 from mlflow.tracking import MlflowClient
 
