@@ -19,7 +19,6 @@ from rich.console import Console
 from rnn_study import storage, terminal
 from rnn_study.again import command
 from rnn_study.arguments import Preset, Request, parse
-from rnn_study.config import Study
 from rnn_study.errors import InvalidInput, require
 from rnn_study.execution import Execution
 from rnn_study.progress import observer, say
@@ -48,7 +47,7 @@ def main(presets: Mapping[str, Preset], question: str, argv: Sequence[str] | Non
         request = parse(presets, question, sys.argv[1:] if argv is None else argv)
         if request.status:
             return _status(request)
-        _check(request.execution, request.study)
+        _check(request.execution)
         again = command(presets, request.study, request.data)
         study, corpus = prepare(request.study, request.data, request.execution.corpora)
         request = replace(request, study=study)
@@ -221,11 +220,8 @@ def mlflow_command(execution: Execution, page: str) -> str:
     return f"{command}\nthen open http://127.0.0.1:5000/{page}"
 
 
-def _check(execution: Execution, study: Study) -> None:
+def _check(execution: Execution) -> None:
     """Refuse what cannot work on this machine, before anything is created."""
-    if TASKS[study.task].reads_text:
-        allowed = f"the task {study.task} keeps its text in a folder that every node sees"
-        require(isinstance(execution.storage, Path), "storage", execution.storage, allowed)
     storage.check(execution.storage)
     _ = execution.resolved_tracking_uri  # refuses a bucket without a server
     at = execution.ray_address

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -85,10 +84,7 @@ class Execution:
     @property
     def folder(self) -> Path:
         """The storage, if it is a folder; of a bucket, where this machine prepares what goes in."""
-        if isinstance(self.storage, Path):
-            return self.storage
-        name = hashlib.sha256(self.storage.encode()).hexdigest()[:16]
-        return Path.home() / ".cache" / "rnn_study" / name
+        return storage.local(self.storage)
 
     def results(self, study: Study) -> Path:
         """The folder of `study`'s tables and figures."""
@@ -99,9 +95,9 @@ class Execution:
         return self.within("studies", study.name)
 
     @property
-    def corpora(self) -> Path:
-        """The folder of all texts that were tokenised; a study that reads one needs a folder."""
-        return self.folder / "corpora"
+    def corpora(self) -> str:
+        """The address of all texts that were tokenised, one folder each; see `texts`."""
+        return self.within("corpora")
 
     @property
     def checkpoints(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import textwrap
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import Final
 import numpy as np
 import torch
 
-from rnn_study import options, storage
+from rnn_study import options, storage, texts
 from rnn_study.config import Trial
 from rnn_study.dynamics.repeats import Repetition, repetition
 from rnn_study.errors import InvalidInput, require, require_whole
@@ -44,7 +45,7 @@ class Settings:
     """Outputs are divided by it before words are drawn; 0: always the likeliest word."""
     sample_seed: int = 0
     """Draws the words."""
-    storage: Path = Path.home() / "rnn-studies"
+    storage: Path | str = os.environ.get("RNN_STUDY_STORAGE") or Path.home() / "rnn-studies"
     """The study's --storage."""
     tracking_uri: str | None = None
     """The study's --tracking-uri."""
@@ -67,7 +68,7 @@ def write(settings: Settings) -> None:
     allowed = f"use a study of the task {', '.join(reads)}"
     require(bool(runs["task"].isin(reads).any()), "study", settings.study, allowed)
     trial = trial_of(aggregate.one(runs, cell=settings.cell, seed=settings.seed))
-    corpus = Corpus.open(execution.corpora, trial.corpus)
+    corpus = Corpus.open(texts.fetch(execution.corpora, trial.corpus), trial.corpus)
     words = [corpus.token("prompt", w, trial.vocabulary) for w in settings.prompt.split()]
     tokens = written(trial, _params(execution, trial), [corpus.numbers[END], *words], settings)
     print(shown(corpus, [*words, *tokens.tolist()]))

@@ -6,6 +6,7 @@ AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION. Every node needs them.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import tempfile
@@ -44,6 +45,14 @@ def files(address: str | Path) -> Files:
     """The files at an address."""
     place = parse(address)
     return Folder(place) if isinstance(place, Path) else Bucket(place)
+
+
+def local(address: str | Path) -> Path:
+    """The folder itself; of a bucket, where this machine keeps its copies and prepares files."""
+    place = parse(address)
+    if isinstance(place, Path):
+        return place
+    return Path.home() / ".cache" / "rnn_study" / hashlib.sha256(place.encode()).hexdigest()[:16]
 
 
 def check(address: str | Path) -> None:

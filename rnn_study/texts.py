@@ -1,30 +1,36 @@
-"""From `--data` to a corpus, and to a study that names it."""
+"""From `--data` to a corpus, to a study that names it, and to the machines that train on it.
+
+A corpus is mapped into memory, so it lies on a disk wherever it is read. Where the storage is a
+bucket, the driver puts it there, and every machine keeps a copy of its own.
+"""
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from rnn_study import storage
 from rnn_study.config import Study
 from rnn_study.errors import require
 from rnn_study.tasks import TASKS, grammar
 from rnn_study.tasks.corpus import Corpus, corpus_id, read_texts, tokenise
 
 
-def prepare(study: Study, data: Path | None, cache: Path) -> tuple[Study, Corpus | None]:
+def prepare(study: Study, data: Path | None, corpora: str) -> tuple[Study, Corpus | None]:
     """The study with its text: by its content, its vocabulary and its sizes. And the text.
 
     `data`: the folder of train.txt, valid.txt and test.txt; None: the text that the project makes
-    itself. `cache`: the folder of all corpora, which is looked into and not written. A study that
-    reads no text is returned as it is. Raises InvalidInput.
+    itself. `corpora`: the address of all corpora; this machine's copy is looked into, and nothing
+    is written. A study that reads no text is returned as it is. Raises InvalidInput.
     """
     if not TASKS[study.task].reads_text:
         require(data is None, "data", str(data), f"the {study.task} task reads no text")
         return study, None
     found = grammar.texts() if data is None else read_texts(data)
     try:
-        corpus = Corpus.open(cache, corpus_id(found))
+        corpus = Corpus.open(storage.local(corpora), corpus_id(found))
     except FileNotFoundError:
         corpus = tokenise(found)
     sizes: dict[str, Any] = {
@@ -40,6 +46,42 @@ def prepare(study: Study, data: Path | None, cache: Path) -> tuple[Study, Corpus
     for word in study.words:
         corpus.token("words", word, sizes["vocabulary"])
     return replace(study, corpus=corpus.id, **sizes), corpus
+
+
+def save(corpus: Corpus, corpora: str) -> None:
+    """Puts a corpus where all machines find it: the address of all corpora."""
+    folder = storage.local(corpora)
+    corpus.save(folder)
+    if isinstance(storage.parse(corpora), str):
+        # whatever is there already, so that damage there is mended by the study's own command
+        storage.publish((folder / corpus.id).iterdir(), f"{corpora}/{corpus.id}")
+
+
+def fetch(corpora: str, corpus_id: str) -> Path:
+    """The folder on this machine in which `Corpus.open` finds a corpus.
+
+    Copied from a bucket where it is not there yet, whole or not at all, however many processes do
+    so at once. Raises FileNotFoundError where the bucket has none that is sound.
+    """
+    folder = storage.local(corpora)
+    if isinstance(storage.parse(corpora), Path):
+        return folder
+    try:
+        Corpus.open(folder, corpus_id)
+    except FileNotFoundError:
+        files = storage.files(f"{corpora}/{corpus_id}")
+        with tempfile.TemporaryDirectory() as copies:
+            copy = Path(copies, corpus_id)
+            copy.mkdir()
+            for name in files.names():
+                (copy / name).write_bytes(files.read(name))
+            try:
+                Corpus.open(copy.parent, corpus_id).save(folder)
+            except FileNotFoundError as error:
+                raise FileNotFoundError(
+                    f"{files} is missing or damaged; the study's own command puts it there"
+                ) from error
+    return folder
 
 
 def _size(name: str, asked: int, there: int, of: str) -> int:

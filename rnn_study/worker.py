@@ -10,13 +10,12 @@ import platform
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from rnn_study import storage
+from rnn_study import storage, texts
 from rnn_study.config import Pack
 from rnn_study.search import Rule
 from rnn_study.tasks import TASKS
@@ -74,8 +73,10 @@ def train_pack(config: dict[str, Any]) -> Iterator[dict[str, Message]]:
         left = tuple(trial for trial in pack.trials if trial.id not in hopeless)
     if left:
         seconds = config["checkpoint_seconds"]
-        plain = config["cuda_graphs"] == "off" and not TASKS[pack.trials[0].task].reads_text
-        runner, corpora = Eager if plain else None, Path(config["corpora"])
+        first = pack.trials[0]
+        reads = TASKS[first.task].reads_text
+        runner = Eager if config["cuda_graphs"] == "off" and not reads else None
+        corpora = texts.fetch(config["corpora"], first.corpus) if reads else None
         for epoch in train(
             Pack(left), config["device"], checkpoints, seconds, judge, runner, corpora
         ):

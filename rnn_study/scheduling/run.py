@@ -15,7 +15,7 @@ import pandas as pd
 import ray
 from ray import tune
 
-from rnn_study import storage
+from rnn_study import storage, texts
 from rnn_study.config import Pack, Study, Trial
 from rnn_study.environment import environment
 from rnn_study.errors import InvalidInput
@@ -101,10 +101,10 @@ def run(
         tracker = Tracker(uri, study, execution.folder / "artifacts")
         folder = prepare_storage(execution, study)
         stack.enter_context(study_lock(folder, study.name))
-        if corpus is not None:
-            corpus.save(execution.corpora)
         if isinstance(execution.storage, str):
             stack.enter_context(lease(storage.files(execution.published(study)), study.name))
+        if corpus is not None:
+            texts.save(corpus, execution.corpora)
         finished = tracker.finished()
         agenda = Agenda(study, sizes, finished, Results(uri, study.name))
         unclaimed = tracker.finished(SEARCH) & {trial.id for trial in study.trials()}
@@ -207,7 +207,7 @@ def _fit(
         tune.with_resources(train, reserve),
         param_space={
             "device": resources.device,
-            "corpora": str(execution.corpora),
+            "corpora": execution.corpora,
             "checkpoints": execution.checkpoints,
             "checkpoint_seconds": execution.checkpoint_seconds,
             "cuda_graphs": execution.cuda_graphs,
