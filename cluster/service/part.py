@@ -6,15 +6,19 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
+from typing import NamedTuple
 
 from cluster.service.settings import LOOPBACK, Settings
 from rnn_study.errors import InvalidInput
 
+BIN = Path(sys.executable).parent
+"""The environment's programs."""
 MARK = "RNN_STUDY_SERVICE_PART"
 """Variable in the environment of every process of the service: its folder and part."""
 
@@ -110,18 +114,18 @@ class Part(ABC):
         return "\n".join(f"  {line}" for line in lines) + f"\n  (all of it: {self.log})"
 
     def processes(self) -> list[int]:
-        """Its processes and what these have started, the oldest first."""
-        found = []
-        for folder in Path("/proc").iterdir():
-            if folder.name.isdigit() and int(folder.name) != os.getpid():
-                try:
-                    environ = (folder / "environ").read_bytes().split(b"\0")
-                    state, *rest = (folder / "stat").read_text().rpartition(")")[2].split()
-                except (FileNotFoundError, ProcessLookupError, PermissionError):
-                    continue  # it ended meanwhile, or is somebody else's
-                if f"{MARK}={self.mark}".encode() in environ and state != "Z":
-                    found.append((int(rest[18]), int(folder.name)))  # by the time of its start
-        return [process for _, process in sorted(found)]
+        """Its processes and what these have started, the oldest first.
+
+        A process of Ray's that has given itself a title has lost its environment, and the mark with
+        it; so what shares a session with a marked process, or descends from one, is its own too.
+        """
+        running = _running()
+        marked = {p for p in running if f"{MARK}={self.mark}".encode() in _environment(p)}
+        sessions = {running[process].session for process in marked}
+        found = marked | {p for p, each in running.items() if each.session in sessions}
+        while more := {p for p, each in running.items() if each.parent in found} - found:
+            found |= more
+        return sorted(found - {os.getpid()}, key=lambda process: (running[process].began, process))
 
     def stop(self) -> None:
         """Ends it and all that it has started: asked first, then killed. Raises Broken."""
@@ -138,6 +142,33 @@ class Part(ABC):
         end = time.monotonic() + seconds
         while self.processes() and time.monotonic() < end:
             time.sleep(0.2)
+
+
+class _Process(NamedTuple):
+    parent: int
+    session: int
+    began: int
+
+
+def _running() -> dict[int, _Process]:
+    """All processes of this machine that have not ended."""
+    found = {}
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            try:
+                state, *rest = (folder / "stat").read_text().rpartition(")")[2].split()
+            except (FileNotFoundError, ProcessLookupError):
+                continue  # it ended meanwhile
+            if state != "Z":
+                found[int(folder.name)] = _Process(int(rest[0]), int(rest[2]), int(rest[18]))
+    return found
+
+
+def _environment(process: int) -> list[bytes]:
+    try:
+        return Path(f"/proc/{process}/environ").read_bytes().split(b"\0")
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return []  # it ended meanwhile, or is somebody else's
 
 
 def _signal(processes: list[int], number: int) -> None:

@@ -32,7 +32,8 @@ class Settings:
     folder: Path = _FOLDER
     """Folder for its data, logs and secrets; data survives a stop."""
     host: str = LOOPBACK
-    """Address at which Ray, MLflow and the object store listen."""
+    """Address at which Ray, MLflow and the object store listen; one of this machine's own where
+    other machines shall join as nodes of Ray."""
     names: str = ""
     """More host names by which MLflow may be called, after a comma each."""
     ray_port: int = 6379
@@ -69,6 +70,21 @@ class Settings:
     def called(self) -> str:
         """The address by which clients call."""
         return LOOPBACK if self.host in ("0.0.0.0", "::") else self.host
+
+    @property
+    def for_ray(self) -> dict[str, str]:
+        """The environment of Ray's processes and of those who join them.
+
+        Ray takes 127.0.0.1 to mean this machine's address to others, and then listens at all of
+        them; told that there are no other nodes, it stays on loopback.
+        """
+        token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(self.token)}
+        return token | ({"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"} if self.on_loopback else {})
+
+    @property
+    def on_loopback(self) -> bool:
+        """Whether clients call from this machine."""
+        return self.called == "localhost" or self.called.startswith("127.")
 
     @property
     def jobs(self) -> str:
@@ -122,8 +138,7 @@ class Settings:
         """The environment of somebody who submits jobs and reads results."""
         return {
             "RAY_API_SERVER_ADDRESS": self.jobs,
-            "RAY_AUTH_MODE": "token",
-            "RAY_AUTH_TOKEN_PATH": str(self.token),
+            **self.for_ray,
             **self.for_studies(),
         }
 

@@ -3,104 +3,36 @@ down with nothing left running, and up again with everything still there."""
 
 from __future__ import annotations
 
-import os
-import re
 import shutil
 import stat
-import subprocess
-import sys
-import tempfile
 from pathlib import Path
 
 import nbformat
 import psycopg2
 import pytest
 import requests
-from commands import ROOT, TABLES
+from commands import TABLES, wait_until
 from nbclient import NotebookClient
 from pyarrow import fs
-from servers import free_port
+from serving import (
+    CALLS,
+    LOOPBACK,
+    WORKER,
+    Service,
+    grpc_ports,
+    jobs_of,
+    over_http,
+    read,
+    refused,
+    unary,
+)
 
-from cluster.service.part import MARK, Part
+from cluster.service.part import MARK
 from cluster.service.parts import PARTS, Objects, RayHead, require_programs
-from cluster.service.settings import Settings, default_folder
+from cluster.service.settings import default_folder
 from rnn_study.errors import InvalidInput
 
-LOOPBACK = {"0100007F", "0200007F", "00000000000000000000000001000000"}
-LOOPBACK |= {"0000000000000000FFFF00000100007F", "0000000000000000FFFF00000200007F"}
-"""127.0.0.1, 127.0.0.2 and ::1 as the kernel writes them."""
 STUDIES = {"first": ("lstm", "orthogonal"), "second": ("stable_lstm",)}
-
-
-def ports() -> dict[str, int]:
-    """Free ports; the object store takes eight in a row."""
-    names = ("ray", "jobs", "agent", "client", "mlflow", "postgres")
-    return {
-        **{f"{name}_port": free_port() for name in names},
-        "s3_port": 21000 + os.getpid() % 9000,
-    }
-
-
-class Service:
-    """`python -m cluster.service` in a folder that PostgreSQL's user can reach, under root too."""
-
-    def __init__(self) -> None:
-        self.settings = Settings(folder=Path(tempfile.mkdtemp(dir="/var/tmp")), cpus=2, **ports())
-
-    def __call__(self, verb: str, **other: object) -> subprocess.CompletedProcess[str]:
-        known = {name: value for name, value in vars(self.settings).items() if value != ""}
-        flags = [
-            word
-            for name, value in (known | other).items()
-            for word in (f"--{name.replace('_', '-')}", str(value))
-        ]
-        return subprocess.run(
-            [sys.executable, "-m", "cluster.service", verb, *flags],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            timeout=600,
-            check=False,
-        )
-
-    @property
-    def client(self) -> dict[str, str]:
-        """What a user has after sourcing `client.env`."""
-        told = re.findall(r"^export (\w+)='(.*)'$", self.settings.client.read_text(), re.M)
-        hidden = ("RAY_", "MLFLOW_", "AWS_")
-        kept = {k: v for k, v in os.environ.items() if not k.startswith(hidden)}
-        return {**kept, **dict(told)}
-
-    def submit(self, *words: str, **environment: str) -> subprocess.Popen[str]:
-        ray = str(Path(sys.executable).with_name("ray"))
-        return subprocess.Popen(
-            [ray, "job", "submit", *words],
-            env=self.client | environment,
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-
-    def listening(self, *parts: type[Part]) -> list[str]:
-        """The addresses at which processes of these parts listen, from the kernel's tables."""
-        owned = set()
-        for process in self.processes(*parts):
-            for link in Path(f"/proc/{process}/fd").iterdir():
-                try:
-                    owned.add(str(link.readlink()))
-                except OSError:
-                    continue
-        found = []
-        for table in ("tcp", "tcp6"):
-            for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
-                _, local, _, state, *rest = line.split()
-                if state == "0A" and f"socket:[{rest[5]}]" in owned:
-                    found.append(local)
-        return found
-
-    def processes(self, *parts: type[Part]) -> list[int]:
-        return [p for make in parts or PARTS for p in make(self.settings).processes()]
 
 
 @pytest.fixture(scope="module")
@@ -138,25 +70,24 @@ def test_it_prints_what_a_user_needs_and_keeps_secrets_to_its_owner(service):
         assert not [name for name, value in secrets.items() if value in line], line
 
 
-def test_it_listens_on_loopback_alone_but_for_rays_inner_ports(service):
-    """Ray's own servers bind to every address, whatever it is told; they want the token."""
-    others = [make for make in PARTS if make is not RayHead]
-    assert {each.split(":")[0] for each in service.listening(*others)} <= LOOPBACK
+def test_it_listens_on_loopback_alone(service):
     settings = service.settings
-    http = {f"{port:04X}" for port in (settings.jobs_port, settings.agent_port)}
-    ray = [each.split(":") for each in service.listening(RayHead)]
-    assert {address for address, port in ray if port in http} <= LOOPBACK
-    assert http <= {port for _, port in ray}
-    asked = subprocess.run(
-        [Path(sys.executable).with_name("ray"), "status"],
-        env=service.client
-        | {"RAY_AUTH_MODE": "disabled", "RAY_ADDRESS": f"127.0.0.1:{settings.ray_port}"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert asked.returncode != 0 and "InvalidAuthToken" in asked.stderr
+    named = {port for name, port in vars(settings).items() if name.endswith("_port")}
+    wait_until(lambda: named <= {port for _, port in service.listening()}, 60, "all servers")
+    assert {address for address, _ in service.listening()} <= LOOPBACK
+
+
+def test_every_server_of_ray_wants_the_token(service):
+    """But for the page of the dashboard, which shows nothing without it, and for metrics."""
+
+    kinds = {*CALLS} - {WORKER}  # of which there are none yet
+    wait_until(lambda: refused(service) == kinds, 60, "Ray's servers")
+    for port in grpc_ports(service):
+        assert "UNAUTHENTICATED" in {unary(port, call).name for call in CALLS}, port
+    for port in {port for _, port in service.listening(RayHead)} - set(grpc_ports(service)):
+        answer = over_http(port)
+        is_metrics = answer.status_code == 200 and answer.text.startswith("# HELP ")
+        assert is_metrics or answer.status_code == 401 or port == service.settings.jobs_port
 
 
 def test_mlflow_wants_a_password_and_its_own_name(service):
@@ -189,11 +120,14 @@ def test_two_studies_at_once_end_on_postgres_and_the_object_store(service, tmp_p
         )
         for name, cells in STUDIES.items()
     }
+    wait_until(lambda: len(jobs_of(service)) == len(jobs), 300, "the jobs")
+    assert {address for address, _ in service.listening()} <= LOOPBACK
+    assert refused(service) == {*CALLS}
     for job in jobs.values():
         out, _ = job.communicate(timeout=900)
         assert job.returncode == 0, out
     check_what_is_stored(service)
-    runs, tables = over_http(service, tmp_path, monkeypatch)
+    runs, tables = by_notebook(service, tmp_path, monkeypatch)
     assert runs == {"first": 4, "second": 2}
     assert tables["first"] and tables["second"]
 
@@ -224,7 +158,9 @@ def check_what_is_stored(service: Service) -> None:
         assert {*TABLES, "report.html"} <= there
 
 
-def over_http(service: Service, folder: Path, monkeypatch) -> tuple[dict[str, int], dict[str, str]]:
+def by_notebook(
+    service: Service, folder: Path, monkeypatch
+) -> tuple[dict[str, int], dict[str, str]]:
     """A notebook reads the studies from the server, with what a user has in the environment."""
     for name, value in service.client.items():
         monkeypatch.setenv(name, value)
@@ -269,7 +205,7 @@ def test_data_survives_a_stop_after_which_nothing_runs(service, tmp_path, monkey
     assert started.returncode == 0, started.stdout + started.stderr
     assert service("status").stdout.count("well") == len(PARTS)
     check_what_is_stored(service)
-    runs, _ = over_http(service, tmp_path, monkeypatch)
+    runs, _ = by_notebook(service, tmp_path, monkeypatch)
     assert runs == {"first": 4, "second": 2}
     job = service.submit(
         *("--working-dir", ".", "--", "python", "studies/symbol_length.py"),
@@ -280,7 +216,4 @@ def test_data_survives_a_stop_after_which_nothing_runs(service, tmp_path, monkey
 
 
 def _environment(process: Path, folder: Path) -> bool:
-    try:
-        return f"{MARK}={folder}".encode() in (process / "environ").read_bytes()
-    except OSError:
-        return False
+    return f"{MARK}={folder}".encode() in read(process / "environ")
