@@ -12,8 +12,10 @@ from ray.cluster_utils import Cluster
 from rnn_study import tracking
 from rnn_study.tracking import store
 
-FLAGS = ("--epochs", "60", "--checkpoint-seconds", "0.2", "--hidden", "32", "--pack-size", "1")
-"""Six packs for three nodes: some are waiting when a node is lost."""
+FLAGS = ("--epochs", "400", "--checkpoint-seconds", "0.2", "--hidden", "32", "--pack-size", "1")
+FLAGS += ("--seeds", "4", "--learning-rate", "1e-4")
+"""Twelve packs for three nodes, of which none ends early: most of them are waiting when a node is
+lost and another joins."""
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -55,8 +57,9 @@ def test_a_node_dies_and_another_joins_and_the_tables_are_the_same(cluster, undi
     driver = storage.start(*FLAGS, "--ray-address", cluster.address, **environment)
     try:
         wait_until(lambda: len(set(places(storage).values())) == 3, 120, "packs on three nodes")
-        cluster.remove_node(cluster.workers[0], allow_graceful=False)
-        cluster.add_node(num_cpus=1)
+        killed, *others = cluster.workers
+        cluster.remove_node(killed, allow_graceful=False)
+        joined = cluster.add_node(num_cpus=1)
         assert driver.wait(200) == 0, storage.output
     finally:
         storage.close()
@@ -65,7 +68,9 @@ def test_a_node_dies_and_another_joins_and_the_tables_are_the_same(cluster, undi
     assert set(runs["status"]) == {"FINISHED"}
     assert len(runs) == runs["trial_id"].nunique() == len(undisturbed.runs)
     assert set(runs["device"]) == {"cpu"}
-    # which packs the new node gets, if any, depends on which actors are free when it is up
+    trained_on = {node.rpartition(", Ray node ")[2] for node in runs["node"]}
+    assert joined.node_id[:8] in trained_on
+    assert trained_on <= {node.node_id[:8] for node in (killed, *others, joined)}
 
 
 def test_a_node_is_named_on_every_run(undisturbed):
