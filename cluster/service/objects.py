@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+from pathlib import Path
 
 import requests
 from pyarrow import fs
 
 from cluster.service.part import BIN, Broken, Part
 from cluster.service.settings import BUCKETS, LOOPBACK, USER, write_private
+from rnn_study.errors import InvalidInput
 
 _INNER = ("master", "volume", "filer")
 """Servers of SeaweedFS's, behind S3."""
@@ -38,7 +41,15 @@ class Objects(Part):
         )
         return [*command, *(f"-{flag}={port + i}" for i, flag in enumerate(inner, 1))]
 
+    def require_ports(self) -> None:
+        super().require_ports()
+        for path in self._sockets():
+            if os.geteuid() not in (0, path.stat().st_uid):
+                allowed = f"{path} is another user's; end what uses it, or choose another port"
+                raise InvalidInput("s3_port", self.settings.s3_port, allowed)
+
     def before(self) -> None:
+        self._remove_sockets()
         folder, known = self.settings.folder, self.settings.secrets()
         (folder / "objects").mkdir(mode=0o700, exist_ok=True)
         keys = {"accessKey": known["s3_key"], "secretKey": known["s3_secret"]}
@@ -68,6 +79,20 @@ class Objects(Part):
             answer = requests.put(f"{url}/probe", data=b"", timeout=30)
             if answer.status_code not in (401, 403):
                 raise Broken(f"{url} takes files without a key: {answer.status_code}")
+
+    def stop(self) -> None:
+        super().stop()
+        self._remove_sockets()
+
+    def _sockets(self) -> list[Path]:
+        """What it makes beside its ports, in a folder that cannot be changed, and leaves there."""
+        ports = self.ports().values()
+        return [path for port in ports for path in Path("/tmp").glob(f"seaweedfs-*-{port}.sock")]
+
+    def _remove_sockets(self) -> None:
+        for path in self._sockets():
+            if os.geteuid() in (0, path.stat().st_uid):
+                path.unlink()
 
     @property
     def _filer(self) -> str:

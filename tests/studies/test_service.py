@@ -194,6 +194,8 @@ def test_data_survives_a_stop_after_which_nothing_runs(service, tmp_path, monkey
     assert stopped.returncode == 0, stopped.stderr
     assert stopped.stdout.count("ended") == len(PARTS)
     assert service.processes() == [] and service.listening() == []
+    ports = Objects(service.settings).ports().values()
+    assert not [path for port in ports for path in Path("/tmp").glob(f"seaweedfs-*-{port}.sock")]
     marked = [
         folder.name
         for folder in Path("/proc").iterdir()
