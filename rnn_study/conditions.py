@@ -98,7 +98,7 @@ def varying(runs: pd.DataFrame) -> list[str]:
     """The settings beyond cell, length and learning rate in which `runs` differ.
 
     The data's seed is none where the data are the same for all, nor where every run draws its
-    data from its own seed. Nor are decay epochs that differ between cells only.
+    data from its own seed. Nor are decay epochs and rates that differ between cells only.
     """
     names = [name for name in SETTINGS if _varies(runs, name)]
     if "data_seed" in names and bool((runs["data_seed"] == runs["seed"]).all()):
@@ -161,7 +161,7 @@ def _value(value: Any) -> Any:
 
 def _varies(runs: pd.DataFrame, name: str) -> bool:
     """Whether runs differ in a setting; for what a study sets by cell, those of one cell."""
-    by_cell = name in ("learning_rate", "decay_epochs")
+    by_cell = name in ("learning_rate", "decay_epochs", "orthogonal_rate")
     groups = [group for _, group in runs.groupby("cell")] if by_cell and len(runs) else [runs]
     return any(len({_value(value) for value in group.get(name, ())}) > 1 for group in groups)
 

@@ -22,7 +22,17 @@ from rnn_study.errors import (
 )
 from rnn_study.search import Search
 from rnn_study.tasks import TASKS
-from rnn_study.trials import Pack, Size, Training, Trial, by_cell, digest, pack_shape, packs
+from rnn_study.trials import (
+    Pack,
+    Size,
+    Training,
+    Trial,
+    by_cell,
+    digest,
+    has_orthogonal,
+    pack_shape,
+    packs,
+)
 
 __all__ = ["Condition", "Pack", "Size", "Study", "Training", "Trial", "pack_shape", "packs"]
 
@@ -136,8 +146,12 @@ class Study(Training):
     ) -> Trial:
         """A trial with the settings of this study, and its data unless others are named."""
         own = self.data_seed if data_seed is None else data_seed
+        of_cell = {
+            "decay_epochs": self.decay_epochs_of(cell),
+            "orthogonal_rate": self.orthogonal_rate if has_orthogonal(cell) else 1.0,
+        }
         return Trial(
-            **self.training() | {"decay_epochs": self.decay_epochs_of(cell)},
+            **self.training() | of_cell,
             task=self.task,
             cell=cell,
             length=length,

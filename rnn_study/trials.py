@@ -11,9 +11,9 @@ import json
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 
@@ -30,6 +30,8 @@ from rnn_study.tasks import TASKS
 
 NUMERICS = 2
 """Raised by hand when a change of the code changes results; part of every trial's id."""
+ORTHOGONAL: Final = "skew"
+"""The parameter, of a cell that has it, whose exponential is its orthogonal recurrent matrix."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +67,9 @@ class Training:
     validation loss, instead of at --decay-epochs; 0: it is not."""
     least_rate: float = 0.0
     """A trial ends when its learning rate falls below this."""
+    orthogonal_rate: float = 1.0
+    """Learning rate of an orthogonal recurrent matrix as a share of the other parameters', for the
+    cells that have one."""
     dropout: float = 0.0
     """Share of the recurrent layer's inputs and outputs that training leaves out, in steps of
     1/256; of a task that reads a text."""
@@ -94,6 +99,7 @@ class Training:
         every = require_whole("dynamics_every", self.dynamics_every, 0)
         self._set("dynamics_every", every)
         self._set("least_rate", require_share("least_rate", self.least_rate))
+        self._set("orthogonal_rate", require_positive("orthogonal_rate", self.orthogonal_rate))
         self._set("dropout", require_share("dropout", self.dropout))
         self._set("words", require_values("words", self.words, least=0))
 
@@ -134,6 +140,13 @@ class Trial(Training):
         of_study = isinstance(self.decay_epochs, Mapping)
         require(not of_study, "decay_epochs", self.decay_epochs, "use the epochs of this cell")
         TASKS[self.task].check(self)
+        slowed = self.orthogonal_rate != 1
+        require(
+            not slowed or has_orthogonal(self.cell),
+            "orthogonal_rate",
+            self.orthogonal_rate,
+            f"use 1, as {self.cell} has no orthogonal matrix",
+        )
         low = TASKS[self.task].min_length
         self._set("length", require_whole("length", self.length, 1))
         require(
@@ -166,6 +179,12 @@ class Trial(Training):
         sequences = self.epochs * (3 * self.train_size + self.val_size)  # backward costs twice
         steps = sequences * (1 if task.reads_text else self.length)
         return steps * (2.0 * CELLS[self.cell].gates * self.hidden**2 + task.cost(self))
+
+
+@cache
+def has_orthogonal(cell: str) -> bool:
+    """Whether a cell of `CELLS` has an orthogonal recurrent matrix."""
+    return ORTHOGONAL in CELLS[cell].init(np.random.default_rng(0), 1, 2)
 
 
 @dataclass(frozen=True)
@@ -246,6 +265,7 @@ _ABSENT = {
     "tf32": False,
     "patience": 0,
     "least_rate": 0.0,
+    "orthogonal_rate": 1.0,
     "dropout": 0.0,
     "vocabulary": 0,
     "words": (),

@@ -38,7 +38,7 @@ PAPER = Study(
 )
 LAPTOP = replace(
     PAPER, name="language-model-laptop", lengths=(35,), hidden=64, epochs=30, batch=20, patience=2,
-    learning_rate={"lstm": 3e-3, "stable_lstm": 3e-3, "orthogonal": 1e-3}, dropout=0.2,
+    learning_rate=3e-3, orthogonal_rate=0.1, dropout=0.2,
 )  # fmt: skip
 SMOKE = replace(
     LAPTOP, name="language-model-smoke", lengths=(20,), seeds=range(2), hidden=32, epochs=4,

@@ -85,7 +85,10 @@ def plain_training(trial, net, measure=entropy_and_accuracy):
     `measure`: the loss of each sequence, and its share in further metrics.
     """
     task = TASKS[trial.task]
-    adam = torch.optim.Adam(net.parameters(), trial.learning_rate)
+    slow = [p for name, p in net.named_parameters() if name.endswith("skew")]
+    fast = [p for name, p in net.named_parameters() if not name.endswith("skew")]
+    groups = [{"params": fast}, {"params": slow, "lr": trial.learning_rate * trial.orthogonal_rate}]
+    adam = torch.optim.Adam(groups, trial.learning_rate)
     schedule = torch.optim.lr_scheduler.MultiStepLR(adam, trial.decay_epochs, trial.decay)
     reduce = {"mean": torch.mean, "sum": torch.sum}[trial.batch_loss]
     (x, y), (x_val, y_val) = (

@@ -104,6 +104,7 @@ class TestFlags:
             "dynamics_every": "3",
             "patience": "5",
             "least_rate": "0.001",
+            "orthogonal_rate": "0.2",
             "name": "mine",
             "task": "sine",
             "cells": "lstm",

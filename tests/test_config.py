@@ -28,6 +28,8 @@ OF_TEXTS = {
     "words": ("is",),
     "corpus": "0123456789abcdef",
 }
+OF_CELL = {"orthogonal_rate": 0.1}
+"""Of the orthogonal cell alone."""
 STUDY = Study(
     name="a-study",
     task="symbol",
@@ -54,11 +56,13 @@ def test_the_id_is_the_same_in_another_process():
 
 def test_the_id_depends_on_every_field_and_on_the_numerics(monkeypatch):
     monkeypatch.setitem(TASKS, "other", TASKS["language"])
-    assert {*CHANGED, *OF_TEXTS} == {field.name for field in fields(Trial)}
+    assert {*CHANGED, *OF_TEXTS, *OF_CELL} == {field.name for field in fields(Trial)}
     ids = {PINNED.id, *(replace(PINNED, **{name: value}).id for name, value in CHANGED.items())}
     reading = replace(PINNED, task="other")
     ids |= {replace(reading, **{name: value}).id for name, value in OF_TEXTS.items()}
-    assert len(ids) == len(CHANGED) + len(OF_TEXTS) + 1
+    orthogonal = replace(PINNED, cell="orthogonal")
+    ids |= {replace(orthogonal, **{name: value}).id for name, value in OF_CELL.items()}
+    assert len(ids) == len(CHANGED) + len(OF_TEXTS) + len(OF_CELL) + 1
     monkeypatch.setattr(trials_module, "NUMERICS", trials_module.NUMERICS + 1)
     assert replace(PINNED).id not in ids
 
@@ -95,6 +99,22 @@ def test_a_study_hands_its_settings_to_every_trial():
     for trial in replace(STUDY, **mine, data_seed=7).trials():
         assert trial.training() == {**STUDY.training(), **mine}
         assert trial.data_seed == 7 and trial.task == "symbol"
+
+
+def test_the_rate_of_an_orthogonal_matrix_reaches_the_cells_that_have_one():
+    """And no others: their trials are the same as without."""
+    slowed = replace(STUDY, orthogonal_rate=0.1)
+    for one, other in zip(slowed.trials(), STUDY.trials(), strict=True):
+        if one.cell == "orthogonal":
+            assert one == replace(other, orthogonal_rate=0.1) and one.id != other.id
+        else:
+            assert one == other
+    with pytest.raises(
+        InvalidInput, match=r"orthogonal_rate: 0.1 .* lstm has no orthogonal matrix"
+    ):
+        replace(PINNED, orthogonal_rate=0.1)
+    with pytest.raises(InvalidInput, match=r"orthogonal_rate: 0.0 is not allowed"):
+        replace(STUDY, orthogonal_rate=0.0)
 
 
 def test_tied_seeds_draw_the_data_too():

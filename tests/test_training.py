@@ -45,6 +45,24 @@ def test_a_trial_trains_as_a_plain_loop_with_the_optimiser_of_torch_does(
         np.testing.assert_allclose(array, arrays[name], rtol=1e-3, atol=2e-4, err_msg=name)
 
 
+def test_an_orthogonal_matrix_has_the_rate_of_its_own_that_torch_gives_a_group(tmp_path):
+    pack = trials(3, cell="orthogonal", orthogonal_rate=0.1, epochs=3)
+    other = replace(pack[0], orthogonal_rate=1.0)
+    checkpoints = Checkpoints(tmp_path)
+    results(pack, checkpoints)
+    results([other], checkpoints)
+    arrays = {t: checkpoints.load(t).params for t in (*pack, other)}
+    for trial in pack:
+        start = Network(trial).init(trial)
+        _, wanted = plain_training(trial, PlainCell(start, cell=CELLS["orthogonal"]))
+        for name, array in arrays[trial].items():
+            np.testing.assert_allclose(array, wanted[name], rtol=1e-3, atol=2e-4, err_msg=name)
+    start = Network(other).init(other)
+    moved, whole = (np.abs(arrays[t]["skew"] - start["skew"]).max() for t in (pack[0], other))
+    assert 0.05 * whole < moved < 0.2 * whole
+    assert arrays[pack[0]]["w_x"].tobytes() != arrays[other]["w_x"].tobytes()
+
+
 def step_(adam, params, gradient, rates):
     (correction,) = adam.corrections(rates, 1)
     adam.update_(params, gradient, correction)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
+
+Pace = tuple[slice, float]
+"""A part of a member's parameters, and its learning rate as a share of the others'."""
 
 
 @dataclass
@@ -45,12 +49,16 @@ class Adam:
         params: Float[Tensor, "S P"],
         gradient: Float[Tensor, "S P"],
         correction: Float[Tensor, "2 S 1"],
+        paces: Sequence[Pace] = (),
     ) -> None:
         """One step in place, with its entry of `corrections`; the caller counts `steps`."""
         rate, spread = correction
         self.first.mul_(BETA1).add_(gradient * (1 - BETA1))
         self.second.mul_(BETA2).add_(gradient.square() * (1 - BETA2))
-        params.sub_(rate * self.first / (self.second.sqrt() * spread + EPSILON))
+        step = rate * self.first / (self.second.sqrt() * spread + EPSILON)
+        for part, pace in paces:
+            step[:, part] *= pace
+        params.sub_(step)
 
     def clone(self) -> Adam:
         """A copy that can be stepped on its own."""

@@ -20,6 +20,8 @@ from rnn_study.cells.cell import Parameters, uniform
 from rnn_study.config import Trial
 from rnn_study.randomness import generator
 from rnn_study.tasks import SequenceTask, Task, sequence_task
+from rnn_study.training.adam import Pace
+from rnn_study.trials import ORTHOGONAL
 
 ALIGNMENT = 64
 """Floats. Members start at multiples of it, so that vector instructions and their scalar rests fall
@@ -41,6 +43,8 @@ class Layout(ABC):
         self._sizes = [*sizes, -sum(sizes) % ALIGNMENT]
         self.size = sum(self._sizes)
         """P, floats a member."""
+        self.paces = self._paces(trial)
+        """The parts of a member's parameters that have a learning rate of their own."""
 
     @property
     @abstractmethod
@@ -50,6 +54,13 @@ class Layout(ABC):
     @abstractmethod
     def init(self, trial: Trial) -> dict[str, np.ndarray]:
         """The initial parameters of one member, float32, from its own seed."""
+
+    def _paces(self, trial: Trial) -> list[Pace]:
+        if trial.orthogonal_rate == 1:
+            return []
+        place = [*self._shapes].index(ORTHOGONAL)
+        first = sum(self._sizes[:place])
+        return [(slice(first, first + self._sizes[place]), trial.orthogonal_rate)]
 
     def project_(self, params: Parameters) -> None:
         """Moves parameters, in place, into the set that the cell allows; after each update."""

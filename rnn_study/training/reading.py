@@ -39,7 +39,7 @@ def update_(
     loss, state = network.read(params, segment, state, noise)
     gradient = network.gradient(loss, params)
     norms = clip_(gradient, trial.clip)
-    adam.update_(flat, gradient, correction)
+    adam.update_(flat, gradient, correction, network.paces)
     network.project_(network.views(flat))
     return {"loss": loss.detach(), "norm": norms}, state.detach()
 

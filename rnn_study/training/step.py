@@ -37,7 +37,7 @@ def update_(
     loss = losses.mean(1) if trial.batch_loss == "mean" else losses.sum(1)  # (S,)
     gradient = network.gradient(loss, params)  # (S, P)
     norms = clip_(gradient, trial.clip)
-    adam.update_(flat, gradient, correction)
+    adam.update_(flat, gradient, correction, network.paces)
     network.project_(network.views(flat))
     with torch.no_grad():
         scores = network.task.scores(outputs, targets)
