@@ -22,6 +22,8 @@ BEAT_SECONDS = 5.0
 """Between two signs of life of a driver that holds a lease."""
 DEAD_SECONDS = 30.0
 """Without a sign of life, a driver counts as dead after this time."""
+SETTLE_SECONDS = 3.0
+"""At most from the last look of a driver that waits to its removal of a file that seems dead."""
 PREFIX = "lease-"
 
 _log = logging.getLogger(__name__)
@@ -46,8 +48,51 @@ def study_lock(folder: Path, name: str) -> Iterator[None]:
         yield
 
 
+class Lease:
+    """A driver's own file, which a thread of its own renews; whether it is still held."""
+
+    def __init__(self, files: Files) -> None:
+        self.file = f"{PREFIX}{uuid.uuid4().hex}"
+        self._files = files
+        self._count = 0
+        self._lost = False
+        self._changed = threading.Condition()
+        self._renewed = _now()
+        files.write(self.file, _sign(0))
+
+    def holds(self, seconds: float) -> bool:
+        """Whether nobody can have taken this driver for dead, so that it may write.
+
+        By its own watch; where that is in doubt, as after a pause of the process, it waits at most
+        `seconds` for the next sign of life. False also where none succeeds.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._lost or self._is_fresh(), seconds)
+            return not self._lost and self._is_fresh()
+
+    def renew(self) -> bool:
+        """Gives a sign of life; False where another driver is taking over. Raises StorageAway."""
+        began = _now()
+        there = self.file in self._files.names()
+        if there:
+            self._count += 1
+            self._files.write(self.file, _sign(self._count))
+        if there and not self._is_fresh():
+            # another may have looked before, and remove it yet; or it was removed already, and has
+            # just been written again: then the other's file is there
+            time.sleep(SETTLE_SECONDS)
+            there = [each for each in self._files.names() if each.startswith(PREFIX)] == [self.file]
+        with self._changed:
+            self._renewed, self._lost = began, not there
+            self._changed.notify_all()
+        return there
+
+    def _is_fresh(self) -> bool:
+        return _now() - self._renewed < DEAD_SECONDS - 2 * BEAT_SECONDS
+
+
 @contextmanager
-def lease(files: Files, name: str) -> Iterator[None]:
+def lease(files: Files, name: str) -> Iterator[Lease]:
     """Holds a study in a place without locks, such as a bucket.
 
     Every driver writes a file of its own there and then looks for others, so that of two drivers
@@ -56,30 +101,26 @@ def lease(files: Files, name: str) -> Iterator[None]:
     and removed; clocks are not compared. A driver whose own file is gone stops: it was taken for
     dead. InvalidInput, naming the holder, where another driver runs the study.
     """
-    mine = f"{PREFIX}{uuid.uuid4().hex}"
-    files.write(mine, _sign(0))
+    mine = Lease(files)
     over = threading.Event()
-    heart = threading.Thread(target=_beat, args=(files, mine, over), name="lease", daemon=True)
+    heart = threading.Thread(target=_beat, args=(mine, over), name="lease", daemon=True)
     heart.start()
     try:
-        _outlive(files, mine, name)
-        yield
+        _outlive(files, mine.file, name)
+        yield mine
     finally:
         over.set()
         heart.join()
-        files.remove(mine)
+        files.remove(mine.file)
 
 
-def _beat(files: Files, mine: str, over: threading.Event) -> None:
-    count = 0
+def _beat(mine: Lease, over: threading.Event) -> None:
     while not over.wait(BEAT_SECONDS):
-        count += 1
         try:
-            if mine not in files.names():
+            if not mine.renew():
                 _log.error("another driver took this one for dead and runs the study; stopping")
                 signal.raise_signal(signal.SIGTERM)
                 return
-            files.write(mine, _sign(count))
         except StorageAway as error:
             _log.warning("no sign of life: %s", error)
 
@@ -108,6 +149,11 @@ def _others(files: Files, mine: str) -> dict[str, bytes]:
             except FileNotFoundError:
                 continue  # its driver ended meanwhile
     return found
+
+
+def _now() -> float:
+    """Seconds, on a watch that goes on while the machine sleeps."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 def _sign(count: int) -> bytes:

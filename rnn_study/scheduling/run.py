@@ -102,7 +102,8 @@ def run(
         folder = prepare_storage(execution, study)
         stack.enter_context(study_lock(folder, study.name))
         if isinstance(execution.storage, str):
-            stack.enter_context(lease(storage.files(execution.published(study)), study.name))
+            place = storage.files(execution.published(study))
+            tracker.fence(stack.enter_context(lease(place, study.name)).holds)
         if corpus is not None:
             texts.save(corpus, execution.corpora)
         finished = tracker.finished()

@@ -44,6 +44,8 @@ class Patience:
         self.wake = threading.Condition()
         """Guards what the threads share; notified when something happens."""
         self.stopped = False
+        self.holds: Callable[[float], bool] = lambda seconds: True
+        """Whether this process may write, made sure of within so many seconds."""
         self.busy = 0.0
         """Seconds of `work`, and of calls that were answered."""
         self.cpu = 0.0
@@ -58,6 +60,11 @@ class Patience:
             self.stopped = True
             self.wake.notify_all()
 
+    def require(self) -> None:
+        """Raises TrackingError where another process may write in this one's place."""
+        if not self.holds(self._limit):
+            raise TrackingError("another driver took this one for dead, so it writes no more")
+
     def call(self, function: Callable[..., Result], *args: Any, **kwargs: Any) -> Result:
         """The result of `function`, called again while the store is away.
 
@@ -68,6 +75,7 @@ class Patience:
             while True:
                 if self.stopped:
                     raise Stopped("the tracker was interrupted")
+                self.require()
                 began = time.monotonic()
                 try:
                     with self.work():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -88,6 +88,10 @@ class Tracker:
         self._known: dict[str, Run] = {}
         self._children: dict[str, _Child] = {}
         self._killed = False
+
+    def fence(self, holds: Callable[[float], bool]) -> None:
+        """Write only while `holds` is true, which it is given so many seconds to make sure of."""
+        self._patience.holds = holds
 
     @property
     def seconds(self) -> float:
@@ -235,7 +239,7 @@ class Tracker:
         if self._patience.stopped:
             return
         self._patience.stop()
-        if self._opened is not None:
+        if self._opened is not None and self._patience.holds(0.0):  # or the runs are another's
             killer = threading.Thread(target=self._kill, name="interrupt", daemon=True)
             killer.start()  # in a thread, because a call of MLflow's cannot be given up
             killer.join(INTERRUPT_SECONDS)
@@ -283,4 +287,5 @@ class Tracker:
         if self._opened is None:
             raise RuntimeError("open the tracker first")
         self._opened[1].check()
+        self._patience.require()
         return self._opened

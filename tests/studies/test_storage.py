@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -174,6 +175,7 @@ class TestLease:
     def quick(self, monkeypatch):
         monkeypatch.setattr(lock, "BEAT_SECONDS", 0.1)
         monkeypatch.setattr(lock, "DEAD_SECONDS", 2.0)
+        monkeypatch.setattr(lock, "SETTLE_SECONDS", 0.5)
 
     def test_a_living_driver_keeps_others_out_and_leaves_nothing(self, place):
         held = pytest.raises(InvalidInput, match=rf"run by process {os.getpid()} on ")
@@ -195,6 +197,47 @@ class TestLease:
             (mine,) = place.names()
             place.remove(mine)
             assert told.wait(10)
+
+    def test_a_driver_that_was_paused_writes_no_more_once_another_has_begun(self, place):
+        """Not even before its thread has looked, which `holds` waits for."""
+        code = f"""
+import signal, time
+from rnn_study import storage
+from rnn_study.scheduling import lock
+lock.BEAT_SECONDS, lock.DEAD_SECONDS, lock.SETTLE_SECONDS = 0.1, 2.0, 0.5
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+with lock.lease(storage.files({str(place)!r}), "mine") as lease:
+    while True:
+        print(time.monotonic(), lease.holds(5.0), flush=True)
+        time.sleep(0.01)
+"""
+        paused = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+        try:
+            assert paused.stdout.readline().endswith(" True\n")
+            paused.send_signal(signal.SIGSTOP)
+            with lock.lease(place, "mine") as lease:
+                begun = time.monotonic()
+                paused.send_signal(signal.SIGCONT)
+                said: list[list[str]] = []
+                while not said or float(said[-1][0]) < begun + 3:
+                    said.append(paused.stdout.readline().split())
+                assert lease.holds(0.0)
+        finally:
+            paused.kill()
+        assert {word for at, word in said if float(at) > begun} == {"False"}
+
+    @pytest.mark.parametrize("other", [False, True])
+    def test_a_driver_that_was_cut_off_goes_on_unless_another_is_there(
+        self, server, place, monkeypatch, other
+    ):
+        monkeypatch.setattr(signal, "raise_signal", lambda number: None)
+        with lock.lease(place, "mine") as lease:
+            if other:
+                place.write(f"{lock.PREFIX}other", b"process 1 on elsewhere\n7")
+            os.kill(server.process.pid, signal.SIGSTOP)
+            wait_until(lambda: not lease.holds(0.0), 20, "doubt")
+            os.kill(server.process.pid, signal.SIGCONT)
+            assert lease.holds(60.0) is not other
 
 
 @pytest.mark.slow

@@ -70,6 +70,18 @@ def test_interrupt_is_quick_and_marks_what_it_can(fault, proxy, study, tmp_path,
     assert not client.search_runs([experiment], "attributes.status = 'RUNNING'")
 
 
+def test_a_driver_that_was_taken_for_dead_writes_nothing_more(server, study, tmp_path):
+    """Or it would mark the runs of the one that has begun in its place as KILLED."""
+    tracker = opened(server.uri, tmp_path, study)
+    tracker.start(TRIALS[:2])
+    wait_until(lambda: len(read_runs(server.uri, study.name)) == 2)
+    tracker.fence(lambda seconds: False)
+    with pytest.raises(TrackingError, match="took this one for dead"):
+        tracker.log({TRIAL.id: history(TRIAL)})
+    tracker.interrupt()
+    assert set(read_runs(server.uri, study.name)["status"]) == {"RUNNING"}
+
+
 def test_a_run_that_is_being_created_is_killed_too(proxy, study, tmp_path):
     tracker = opened(proxy.uri, tmp_path, study)
     seen: list[str] = []
