@@ -19,7 +19,7 @@ from rnn_study import storage, texts
 from rnn_study.config import Pack
 from rnn_study.search import Rule
 from rnn_study.tasks import TASKS
-from rnn_study.training import Checkpoints, Eager, Epoch, History, train
+from rnn_study.training import Checkpoints, Epoch, History, train
 
 REPORT_SECONDS = 2.0
 """Least time between two messages of a pack: Tune takes some hundred results a second in all."""
@@ -75,10 +75,15 @@ def train_pack(config: dict[str, Any]) -> Iterator[dict[str, Message]]:
         seconds = config["checkpoint_seconds"]
         first = pack.trials[0]
         reads = TASKS[first.task].reads_text
-        runner = Eager if config["cuda_graphs"] == "off" and not reads else None
         corpora = texts.fetch(config["corpora"], first.corpus) if reads else None
         for epoch in train(
-            Pack(left), config["device"], checkpoints, seconds, judge, runner, corpora
+            Pack(left),
+            config["device"],
+            checkpoints,
+            seconds,
+            judge,
+            corpora=corpora,
+            cuda_graphs=config["cuda_graphs"] == "on",
         ):
             message.add(epoch)
             if time.monotonic() - sent >= REPORT_SECONDS:

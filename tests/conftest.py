@@ -13,6 +13,9 @@ import matplotlib
 import pytest
 import torch
 
+from rnn_study.tasks import grammar
+from rnn_study.tasks.corpus import tokenise
+
 matplotlib.get_cachedir()  # the user's own, remembered before a test changes HOME
 STUDIES = "tests/studies/"
 """Whole studies as users run them, each with a Ray of its own."""
@@ -49,6 +52,14 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def corpora(tmp_path_factory) -> Path:
+    """A folder with the project's own text."""
+    folder = tmp_path_factory.mktemp("corpora")
+    tokenise(grammar.texts()).save(folder)
+    return folder
 
 
 @pytest.fixture

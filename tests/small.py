@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -103,11 +104,12 @@ def results(
     device: str = "cpu",
     runner: Callable[[], Runner] | None = None,
     epochs: int | None = None,
+    corpora: Path | None = None,
 ) -> dict[Trial, Result]:
     """Trains `pack` to its end, or for some epochs; a checkpoint after every epoch, if any."""
     rows: dict[Trial, list[dict[str, Any]]] = {}
     status: dict[Trial, str] = {}
-    driver = train(Pack(tuple(pack)), device, checkpoints, checkpoint_seconds=1e-9, runner=runner)
+    driver = train(Pack(tuple(pack)), device, checkpoints, 1e-9, runner=runner, corpora=corpora)
     for epoch in islice(driver, epochs):
         for s, trial in enumerate(epoch.trials):
             metrics = {k: v[s] for k, v in epoch.metrics.items() if k != "seconds"}

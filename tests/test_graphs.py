@@ -9,13 +9,16 @@ import numpy as np
 import pytest
 import torch
 from small import results, trials
+from texts import pack_of
 
 from rnn_study.cells import CELLS
 from rnn_study.config import Pack
-from rnn_study.training import Checkpoints
+from rnn_study.training import Checkpoints, reading
 from rnn_study.training.epochs import Eager, means_of
 from rnn_study.training.graphs import Replay
 from rnn_study.training.members import Members
+from rnn_study.training.reading import Reading, beginning, noise_of, texts_of
+from rnn_study.training.replayed_reading import ReplayedReading
 from rnn_study.training.step import evaluate, update_
 
 
@@ -41,6 +44,41 @@ def test_whatever_the_rest_of_the_validation_data(changes):
     """Smaller than a batch, whole batches alone; and one batch of training data."""
     pack = trials(2, **changes)
     assert bits(results(pack)) == bits(results(pack, runner=Replay))
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_replayed_segments_train_as_plain_ones_do(tmp_path, cell, corpora):
+    pack = pack_of(3, cell=cell)
+    plain, replayed = Checkpoints(tmp_path / "plain"), Checkpoints(tmp_path / "replayed")
+    found = results(pack, plain, runner=Reading, corpora=corpora)
+    assert bits(found) == bits(results(pack, replayed, runner=ReplayedReading, corpora=corpora))
+    for trial in pack:
+        one, other = plain.load(trial), replayed.load(trial)
+        assert one.steps == other.steps
+        for group in ("params", "first", "second"):
+            for name, array in getattr(one, group).items():
+                assert array.tobytes() == getattr(other, group)[name].tobytes()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"dropout": 0.0}, {"length": 300}, {"length": 1}, {"val_size": 45}, {"train_size": 87}],
+)
+def test_whatever_the_segments(changes, corpora):
+    """One for the whole text; of one word; and texts with and without a shorter one at the end."""
+    pack = pack_of(2, **changes)
+    plain = bits(results(pack, runner=Reading, corpora=corpora))
+    assert plain == bits(results(pack, runner=ReplayedReading, corpora=corpora))
+
+
+def test_readers_that_leave_are_captured_out(corpora):
+    pack = pack_of(3, epochs=4)
+    pack[1] = replace(pack[1], learning_rate=1e38)  # it diverges at once
+    runner = ReplayedReading()
+    found = results(pack, runner=lambda: runner, corpora=corpora)
+    assert bits(found) == bits(results(pack, runner=Reading, corpora=corpora))
+    assert [found[trial].status for trial in pack] == ["unsolved", "diverged", "unsolved"]
+    assert runner.captures == 2
 
 
 def test_members_that_leave_are_captured_out_when_half_are_gone():
@@ -72,13 +110,15 @@ def test_members_that_resume_go_on_at_their_own_step(tmp_path):
         assert now.tobytes() == past[-len(now) :].tobytes()
 
 
-def test_a_graph_that_does_something_else_is_refused(monkeypatch):
+def test_a_graph_that_does_something_else_is_refused(monkeypatch, corpora):
     def other(body, device, pool):
         return lambda: None  # which leaves the sums at zero
 
     monkeypatch.setattr("rnn_study.training.graphs.capture", other)
     with pytest.raises(RuntimeError, match="a replayed CUDA graph gives another"):
         results(trials(2), runner=Replay)
+    with pytest.raises(RuntimeError, match="a replayed CUDA graph gives another"):
+        results(pack_of(2), runner=ReplayedReading, corpora=corpora)
 
 
 @pytest.mark.parametrize("cell", CELLS)
@@ -93,6 +133,34 @@ def test_a_batch_reads_no_value_on_the_host(cell):
     assert {value.shape for value in sums.values()} == {(2,)}
     with pytest.raises(NotImplementedError, match="meta tensor"):
         means_of(trial, sums, sums)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_segment_reads_no_value_on_the_host(cell, corpora):
+    pack = Pack(tuple(pack_of(2, cell=cell)))
+    members = Members.start(pack, torch.device("meta"), corpora=corpora)
+    network, text, val, _ = texts_of(members)
+    (correction,) = members.adam.corrections(members.rates(), 1)
+    noise = noise_of(network, members.trials, members.epochs, 0, text[0])
+    state = beginning(members).values["state"]
+    trial, flat = members.trials[0], members.flat
+    found, state = reading.update_(
+        network, trial, flat, members.adam, correction, text[0], state, noise
+    )
+    total = reading.evaluate(network, flat, val)
+    assert {value.shape for value in (*found.values(), total)} == {(2,)}
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("cell", CELLS)
+def test_graphs_of_a_text_on_a_gpu_train_as_plain_segments_do(cell, corpora):
+    pack = pack_of(3, cell=cell, hidden=32, batch=20, length=53, train_size=8000)
+    plain = results(pack, device="cuda", runner=Reading, corpora=corpora)
+    replayed = partial(ReplayedReading, pool=torch.cuda.graph_pool_handle())
+    graphs = results(pack, device="cuda", runner=replayed, corpora=corpora)
+    for trial in pack:
+        for name, values in plain[trial].history.items():
+            np.testing.assert_allclose(graphs[trial].history[name], values, rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.gpu

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from test_language import TRIAL, corpora, pack_of  # noqa: F401 (a fixture)
+from texts import TRIAL, pack_of
 
 from rnn_study import sample
 from rnn_study.config import Pack
@@ -79,7 +79,7 @@ def test_inputs_have_names_that_mlflow_takes():
 
 
 @pytest.fixture(scope="module")
-def seen(corpora, tmp_path_factory):  # noqa: F811
+def seen(corpora, tmp_path_factory):
     """Two members of each of two cells after their last epoch: portraits, columns, parameters."""
     found = {}
     for cell in ("stable_lstm_provable", "orthogonal"):
@@ -114,7 +114,7 @@ def test_under_a_word_held_the_provable_stable_lstm_rests_and_the_orthogonal_doe
         assert max(columns[f"dynamics/{word}/lyapunov"] for word in ("is", "unk", ".")) < 0
 
 
-def test_outputs_are_those_of_the_words_and_their_mean(seen, corpora):  # noqa: F811
+def test_outputs_are_those_of_the_words_and_their_mean(seen, corpora):
     corpus = Corpus.open(corpora, TRIAL.corpus)
     for trial, (portrait, _, arrays, _) in seen.items():
         if trial.cell != "stable_lstm_provable":
@@ -130,7 +130,7 @@ def test_outputs_are_those_of_the_words_and_their_mean(seen, corpora):  # noqa: 
         np.testing.assert_allclose(portrait.orbits[0, 0, -1], expected, rtol=1e-5)
 
 
-def test_what_repeats_is_the_text_that_the_network_writes_at_temperature_zero(seen, corpora):  # noqa: F811
+def test_what_repeats_is_the_text_that_the_network_writes_at_temperature_zero(seen, corpora):
     corpus = Corpus.open(corpora, TRIAL.corpus)
     some = 0
     for trial, (_, columns, params, _) in seen.items():
@@ -157,7 +157,7 @@ def test_words_are_drawn_as_often_as_the_network_says():
     assert sample._chosen(outputs, 0.0, rng) == 2
 
 
-def test_a_text_is_printed_in_lines_and_told_how_it_ends(corpora):  # noqa: F811
+def test_a_text_is_printed_in_lines_and_told_how_it_ends(corpora):
     corpus = Corpus.open(corpora, TRIAL.corpus)
     tokens = [corpus.numbers[word] for word in ("the", "river", "<eos>", "is", "<eos>")]
     assert sample.shown(corpus, tokens) == "the river\nis\n"

@@ -73,39 +73,16 @@ class _Buffers:
         self._validation_sums: Sums = {}
         whole, rest = divmod(trial.val_size, trial.batch)
         held_out = ((self._validate, whole), (self._validate_rest, int(rest > 0)))
-        self._train, *evaluations = self._captured(
+        self._train, *evaluations = replays(
             [
                 (self._update, self._train_sums),
                 *((body, self._validation_sums) for body, n in held_out if n),
             ],
+            lambda: zero(self._number),
+            device,
             pool,
         )
         self._evaluations = list(zip(evaluations, (n for _, n in held_out if n), strict=True))
-
-    def _captured(self, bodies: Sequence[tuple[Body, Sums]], pool: Pool) -> list[Body]:
-        """What repeats each of the bodies. It is tried: a graph that does not what its operations
-        do would spoil results unseen. (Rates are zero yet: the parameters stay as they are.)
-
-        All run before the first is captured: graphs keep their memory, and share it.
-        """
-        device = self._flat.device
-        expected = [self._once(partial(warmed_up, body, device), sums) for body, sums in bodies]
-        made = [capture(body, device, pool) for body, _ in bodies]
-        for again, (_, sums), first in zip(made, bodies, expected, strict=True):
-            found = self._once(again, sums)
-            for name in found.keys() & {"loss", "norm"}:
-                if not torch.allclose(found[name], first[name], rtol=1e-3, equal_nan=True):
-                    raise RuntimeError(
-                        f"a replayed CUDA graph gives another {name} than its operations; "
-                        "train with --cuda-graphs off"
-                    )
-        return made
-
-    def _once(self, run: Body, sums: Sums) -> Sums:
-        """What the first batch adds to `sums`."""
-        _zero(self._number, *sums.values())
-        run()
-        return {name: value.clone() for name, value in sums.items()}
 
     def epoch(self, members: Members, rates: np.ndarray) -> Means:
         rows = torch.tensor([self._row[trial.id] for trial in members.trials]).to(self._flat.device)
@@ -114,10 +91,10 @@ class _Buffers:
         _, training, _ = sequences_of(members)
         self._order[rows] = training.order(members.trials, members.epochs)
         self._corrections[:, :, rows] = members.adam.corrections(rates, self._batches)
-        _zero(self._number, *self._train_sums.values(), *self._validation_sums.values())
+        zero(self._number, *self._train_sums.values(), *self._validation_sums.values())
         for _ in range(self._batches):
             self._train()
-        _zero(self._number)
+        zero(self._number)
         for evaluation, times in self._evaluations:
             for _ in range(times):
                 evaluation()
@@ -164,9 +141,40 @@ def _add(sums: Sums, values: dict[str, Float[Tensor, "S"]]) -> None:
         sums[name].add_(value)
 
 
-def _zero(*tensors: Tensor) -> None:
+def zero(*tensors: Tensor) -> None:
+    """In place."""
     for tensor in tensors:
         tensor.zero_()
+
+
+def replays(
+    bodies: Sequence[tuple[Body, Sums]], begin: Body, device: torch.device, pool: Pool
+) -> list[Body]:
+    """What repeats each of the bodies, which add to sums, each to its own or to those of others.
+
+    It is tried: a graph that does not what its operations do would spoil results unseen. `begin`
+    comes before each, and rates must be zero yet: the parameters stay as they are.
+
+    All run before the first is captured: graphs keep their memory, and share it.
+    """
+
+    def once(run: Body, sums: Sums) -> Sums:
+        begin()
+        zero(*sums.values())
+        run()
+        return {name: value.clone() for name, value in sums.items()}
+
+    expected = [once(partial(warmed_up, body, device), sums) for body, sums in bodies]
+    made = [capture(body, device, pool) for body, _ in bodies]
+    for again, (_, sums), first in zip(made, bodies, expected, strict=True):
+        found = once(again, sums)
+        for name in found.keys() & {"loss", "norm"}:
+            if not torch.allclose(found[name], first[name], rtol=1e-3, equal_nan=True):
+                raise RuntimeError(
+                    f"a replayed CUDA graph gives another {name} than its operations; "
+                    "train with --cuda-graphs off"
+                )
+    return made
 
 
 def captured(body: Body, device: torch.device, pool: Pool = None) -> Body:

@@ -50,7 +50,7 @@ class Turns:
         _log.warning(
             "out of memory with %d networks together (%s); going on with %d and %d by turns",
             len(members),
-            str(error).splitlines()[0],
+            str(error).partition("\n")[0] or type(error).__name__,  # Python's own has no message
             one,
             other,
         )

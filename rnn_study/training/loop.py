@@ -23,6 +23,7 @@ from rnn_study.training.halving import Turns
 from rnn_study.training.members import Members
 from rnn_study.training.network import Layout
 from rnn_study.training.reading import Reading
+from rnn_study.training.replayed_reading import ReplayedReading
 from rnn_study.training.text_watch import watch_of
 from rnn_study.training.watch import SECONDS
 
@@ -41,8 +42,9 @@ class Epoch:
     metrics: dict[str, np.ndarray]
     """`train_loss`, `val_loss`, and both of each of the task's scores (`val_accuracy`),
     `gradient_norm` (mean over the batches, before clipping), `learning_rate`, and `seconds` (a
-    member's share of the wall time); float64, NaN where a member diverged. Of trials with
-    `dynamics_every`, what `Watch` says of their attractors; NaN in the epochs between."""
+    member's share of the wall time, also of the part of the epoch before a checkpoint within it);
+    float64, NaN where a member diverged. Of trials with `dynamics_every`, what `Watch` says of
+    their attractors; NaN in the epochs between."""
     status: tuple[Status, ...]
     portraits: Mapping[str, Portrait] = field(default_factory=dict)
     """The attractors of the members that were looked at after this epoch, by trial id."""
@@ -61,6 +63,7 @@ def train(
     stop: Callable[[Epoch], np.ndarray] | None = None,
     runner: Callable[[], Runner] | None = None,
     corpora: Path | None = None,
+    cuda_graphs: bool = True,
 ) -> Iterator[Epoch]:
     """Trains the trials of `pack` together, each as if it were alone.
 
@@ -69,8 +72,9 @@ def train(
     members start where they were, finished ones are left out, and states are saved every
     `checkpoint_seconds` and when a member leaves, before the epoch is yielded; portraits are kept
     beside them. `stop` tells, (S,) bool, which members shall leave after an epoch though they could
-    train on. `runner` makes what trains a part of the pack, as `usual_runner` of the device.
-    `corpora`: the folder of the texts that a task may read.
+    train on. `runner` makes what trains a part of the pack, instead of `usual_runner`.
+    `corpora`: the folder of the texts that a task may read. `cuda_graphs`: whether batches are
+    replayed as graphs on a GPU.
 
     Where memory runs out the pack halves itself, as often as need be, and the halves train by
     turns: an `Epoch` is then of one part of the members. Only a single network that does not fit
@@ -88,7 +92,8 @@ def train(
     members = Members.start(pack, device, checkpoints, corpora)
     if members is None:
         return
-    usual = usual_runner(members.network, device, checkpoints, checkpoint_seconds)
+    graphs = cuda_graphs and device.type == "cuda"
+    usual = usual_runner(members.network, graphs, checkpoints, checkpoint_seconds)
     turns = Turns(members.abreast(), runner or usual)
     for members, trainer in turns:
         try:
@@ -125,16 +130,17 @@ def set_precision(device: torch.device, tf32: bool) -> None:
 
 
 def usual_runner(
-    network: Layout, device: torch.device, checkpoints: Checkpoints | None, seconds: float
+    network: Layout, graphs: bool, checkpoints: Checkpoints | None, seconds: float
 ) -> Callable[[], Runner]:
-    """What makes what trains a part of a pack: of a text `Reading`, which saves every `seconds`;
-    graphs on CUDA, else operation by operation."""
+    """What makes what trains a part of a pack, with CUDA `graphs` or operation by operation; of a
+    text it saves every `seconds`."""
+    pool = torch.cuda.graph_pool_handle() if graphs else None
     if network.task.reads_text:
         keep = None if checkpoints is None else lambda members: members.save_all(checkpoints)
+        if graphs:
+            return partial(ReplayedReading, keep, seconds, pool)
         return partial(Reading, keep, seconds)
-    if device.type != "cuda":
-        return Eager
-    return partial(Replay, torch.cuda.graph_pool_handle())
+    return partial(Replay, pool) if graphs else Eager
 
 
 def _halted(status: tuple[Status, ...], halt: np.ndarray) -> tuple[Status, ...]:
@@ -147,6 +153,7 @@ def _halted(status: tuple[Status, ...], halt: np.ndarray) -> tuple[Status, ...]:
 def _train_epoch(members: Members, runner: Runner) -> dict[str, np.ndarray]:
     """The metrics of an epoch, (S,) each. `members` change at its end, or not if it fails."""
     began = time.perf_counter()
+    earlier = 0.0 if members.place is None else members.place.values["seconds"].cpu().numpy()
     task, rates = members.network.task, members.rates()
     means = runner.epoch(members, rates)
     norm = means["train"].pop("norm")
@@ -160,7 +167,7 @@ def _train_epoch(members: Members, runner: Runner) -> dict[str, np.ndarray]:
     return metrics | {
         "gradient_norm": norm,
         "learning_rate": rates,
-        "seconds": np.full(len(members), (time.perf_counter() - began) / len(members)),
+        "seconds": np.full(len(members), (time.perf_counter() - began) / len(members)) + earlier,
     }
 
 

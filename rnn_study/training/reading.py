@@ -61,7 +61,8 @@ def evaluate(network: TiedNetwork, flat: Float[Tensor, "S P"], text: Streams) ->
 
 
 class Reading(Runner):
-    """Reads the training text once an epoch, from its beginning and a zero state.
+    """Reads the training text once an epoch, from its beginning and a zero state; operation by
+    operation, and the oracle of `ReplayedReading`.
 
     A network's gradient ends at the beginning of a segment; its state does not. What dropout leaves
     out follows from the seed, the epoch and the segment. Checkpoints are written within an epoch.
@@ -72,42 +73,79 @@ class Reading(Runner):
         self._keep, self._seconds = keep, seconds
 
     def epoch(self, members: Members, rates: np.ndarray) -> Means:
-        network, trial = members.network, members.trials[0]
-        text, val, test = members.training, members.validation, members.test
-        assert isinstance(network, TiedNetwork) and isinstance(text, Streams)
-        assert isinstance(val, Streams) and isinstance(test, Streams)
-        place = members.place or self._beginning(members)
-        first = int(place.batches[0])
-        now = replace(members, flat=members.flat.clone(), adam=members.adam.clone())
+        began = time.perf_counter()
+        network, text, val, test = texts_of(members)
+        now, place = self._begin(members, members.place or beginning(members))
+        first, earlier = int(place.batches[0]), place.values["seconds"]
         corrections = now.adam.corrections(rates, text.segments - first)
         for k, correction in enumerate(corrections, start=first):
-            segment, values = text[k], place.values
-            noise = noise_of(network, now.trials, now.epochs, k, segment)
-            found, state = update_(
-                network, trial, now.flat, now.adam, correction, segment, values["state"], noise
-            )
+            noise = noise_of(network, now.trials, now.epochs, k, text[k])
+            self._update(now, place, text[k], correction, noise)
             now.adam.steps = now.adam.steps + 1
-            loss = values["loss"] + len(segment.inputs) * found["loss"].double()
-            norm = values["norm"] + found["norm"].double()
-            place = Place(place.batches + 1, {"state": state, "loss": loss, "norm": norm})
+            place.batches = place.batches + 1
             if self._keep is not None and time.monotonic() - members.saved >= self._seconds:
+                place.values["seconds"] = earlier + (time.perf_counter() - began) / len(now)
                 self._keep(replace(now, place=place))
                 members.saved = time.monotonic()
-        of_texts = [evaluate(network, now.flat, each) for each in (val, test)]
+        of_texts = [self._evaluate(now, each) for each in (val, test)]
         rows = (place.values["loss"] / text.steps, place.values["norm"] / text.segments, *of_texts)
         loss, norm, of_val, of_test = torch.stack(rows).cpu().numpy()
-        members.flat, members.adam, members.place = now.flat, now.adam, None
+        members.flat, members.adam = self._end(now)
+        members.place = None
         return {
             "train": {"loss": loss, "norm": norm}, "val": {"loss": of_val},
             "test": {"loss": of_test},
         }  # fmt: skip
 
-    def _beginning(self, members: Members) -> Place:
-        count, flat = len(members), members.flat
-        size = members.network.cell.state_size(members.network.hidden)
-        zeros = flat.new_zeros(count, dtype=torch.float64)
-        state = flat.new_zeros(count, members.trials[0].batch, size)
-        return Place(np.zeros(count, np.int64), {"state": state, "loss": zeros, "norm": zeros})
+    def _begin(self, members: Members, place: Place) -> tuple[Members, Place]:
+        """What an epoch changes, of its own: if it fails, `members` are as they were."""
+        now = replace(members, flat=members.flat.clone(), adam=members.adam.clone())
+        return now, Place(place.batches, dict(place.values))
+
+    def _update(
+        self, now: Members, place: Place, segment: Segment, correction: Tensor, noise: Tensor | None
+    ) -> None:
+        """Trains on a segment, and adds to what `place` holds."""
+        network, values = tied(now), place.values
+        found, values["state"] = update_(
+            network, now.trials[0], now.flat, now.adam, correction, segment, values["state"], noise
+        )
+        values["loss"] = values["loss"] + len(segment.inputs) * found["loss"].double()
+        values["norm"] = values["norm"] + found["norm"].double()
+
+    def _evaluate(self, now: Members, text: Streams) -> Float[Tensor, "S"]:
+        """As `evaluate`."""
+        return evaluate(tied(now), now.flat, text)
+
+    def _end(self, now: Members) -> tuple[Float[Tensor, "S P"], Adam]:
+        """The parameters and moments after the epoch."""
+        return now.flat, now.adam
+
+
+def tied(members: Members) -> TiedNetwork:
+    """The network of members that read a text."""
+    assert isinstance(members.network, TiedNetwork)
+    return members.network
+
+
+def texts_of(members: Members) -> tuple[TiedNetwork, Streams, Streams, Streams]:
+    """The network of members that read a text, and what they train, validate and test on."""
+    text, val, test = members.training, members.validation, members.test
+    assert isinstance(text, Streams) and isinstance(val, Streams) and isinstance(test, Streams)
+    return tied(members), text, val, test
+
+
+def beginning(members: Members) -> Place:
+    """The beginning of an epoch: a zero state, and nothing summed.
+
+    `seconds`: what was spent on the epoch, a member's share.
+    """
+    count, flat = len(members), members.flat
+    size = members.network.cell.state_size(members.network.hidden)
+    zeros = flat.new_zeros(count, dtype=torch.float64)
+    state = flat.new_zeros(count, members.trials[0].batch, size)
+    values = {"state": state, "loss": zeros, "norm": zeros, "seconds": zeros}
+    return Place(np.zeros(count, np.int64), values)
 
 
 def noise_of(

@@ -43,6 +43,11 @@ class Streams(SplitData):
         """Words of each stream that are read."""
         self.segments = -(-self.steps // length)
 
+    @property
+    def lengths(self) -> set[int]:
+        """Words of a stream in a segment: of the last, and of the others if there are any."""
+        return {len(self[k].inputs) for k in (0, self.segments - 1)}
+
     def keep(self, members: Tensor) -> None:
         """Nothing to do: all members read the same."""
 

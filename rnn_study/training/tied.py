@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
@@ -78,7 +77,8 @@ class TiedNetwork(Layout):
         `noise`: bytes that decide what dropout leaves out before and after the cell.
         """
         embeddings = params["embed"].unbind()
-        x = torch.stack([F.embedding(segment.inputs, each) for each in embeddings])
+        # not F.embedding: its gradient may read on the host how many words there are, on CUDA
+        x = torch.stack([each[segment.inputs] for each in embeddings])
         if noise is not None:
             x = self._kept(x, noise[:, 0])
         seen, state = self.cell.scan(self.cell.weights(params), x, state)

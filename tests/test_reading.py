@@ -1,0 +1,177 @@
+"""How a text is read: its segments, dropout, the rate, and from the middle of an epoch."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from small import results
+from texts import TRIAL, pack_of
+
+from rnn_study.cells import CELLS
+from rnn_study.config import Pack
+from rnn_study.errors import InvalidInput
+from rnn_study.tasks.corpus import Corpus
+from rnn_study.training import Checkpoints, train
+from rnn_study.training.members import Members
+from rnn_study.training.reading import Reading, evaluate, noise_of
+from rnn_study.training.replayed_reading import ReplayedReading
+from rnn_study.training.schedule import plateaus
+from rnn_study.training.streams import Streams
+from rnn_study.training.tied import TiedNetwork
+
+
+def test_streams_read_every_word_once_and_answer_with_the_next():
+    text = Streams(np.arange(23, dtype=np.int32), 2, 4, torch.device("cpu"))
+    assert text.steps == 10 and text.segments == 3
+    segments = [text[k] for k in range(3)]
+    inputs = torch.cat([segment.inputs for segment in segments]).T.tolist()
+    assert inputs == [list(range(10)), list(range(11, 21))]
+    for segment in segments:
+        assert torch.equal(segment.targets, segment.inputs + 1)
+    with pytest.raises(InvalidInput, match="use at most half of the text's 3 words"):
+        Streams(np.arange(3, dtype=np.int32), 2, 4, torch.device("cpu"))
+
+
+def test_the_state_is_carried_over_segments(corpora):
+    """What a network makes of a text does not depend on how it is cut; without one it would."""
+    network = TiedNetwork(TRIAL)
+    flat = network.flatten([network.init(replace(TRIAL, seed=s)) for s in (0, 1)]) * 3
+    tokens = Corpus.open(corpora, TRIAL.corpus).read("valid", TRIAL.vocabulary, 300)
+    losses = [
+        evaluate(network, flat, Streams(tokens, TRIAL.batch, length, torch.device("cpu")))
+        for length in (1, 7, 50, 1000)
+    ]
+    for other in losses[1:]:
+        torch.testing.assert_close(other, losses[0], rtol=1e-6, atol=0)
+    alone = evaluate(network, flat, Streams(tokens, 1, 1000, torch.device("cpu")))
+    assert not torch.allclose(alone, losses[0], rtol=1e-6)
+
+
+def test_dropout_follows_from_seed_epoch_and_segment_and_leaves_out_its_share():
+    trial = replace(TRIAL, hidden=101, dropout=0.25, length=50)
+    network = TiedNetwork(trial)
+    segment = Streams(np.arange(400, dtype=np.int32) % 61, 3, 50, torch.device("cpu"))[0]
+
+    def noise(seed, epoch, k):
+        return noise_of(network, [replace(trial, seed=seed)], np.array([epoch]), k, segment)
+
+    one = noise(0, 0, 0)
+    assert one.shape == (1, 2, 50, 3, 101) and one.dtype == torch.uint8
+    assert torch.equal(one, noise(0, 0, 0))
+    for other in (noise(1, 0, 0), noise(0, 1, 0), noise(0, 0, 1)):
+        assert (one == other).float().mean() < 0.02
+    kept = (one >= network.dropped).double().mean()
+    assert abs(float(kept) - 0.75) < 0.01
+    assert network.scale == 1 / 0.75
+    assert (
+        noise_of(TiedNetwork(replace(trial, dropout=0.0)), [trial], np.zeros(1), 0, segment) is None
+    )
+
+
+def test_the_rate_falls_as_torch_lets_it_fall():
+    rng = np.random.default_rng(0)
+    for patience in (1, 2, 7):
+        losses = 5 * 0.9 ** np.arange(60) + rng.normal(0, 0.3, 60)
+        parameter = torch.nn.Parameter(torch.zeros(1))
+        optimiser = torch.optim.SGD([parameter], 1.0)
+        theirs = torch.optim.lr_scheduler.ReduceLROnPlateau(
+            optimiser, factor=0.5, patience=patience
+        )
+        for n, loss in enumerate(losses, start=1):
+            theirs.step(loss)
+            ours = 0.5 ** plateaus(losses[:n].tolist(), patience)
+            assert optimiser.param_groups[0]["lr"] == ours
+        assert ours < 1
+
+
+def test_a_trial_ends_when_its_rate_falls_below_the_least(corpora):
+    """A hopeless rate never gets better, so the rate falls after every second epoch."""
+    trial = replace(TRIAL, learning_rate=1e-30, patience=1, decay=0.1, least_rate=5e-33, epochs=99)
+    (found,) = results([trial], corpora=corpora).values()
+    np.testing.assert_allclose(
+        found.history["learning_rate"], [1e-30] * 3 + [1e-31] * 2 + [1e-32] * 2, rtol=1e-12
+    )
+    assert found.status == "unsolved"
+
+
+class Stopped(Exception):
+    """Ends a training within an epoch."""
+
+
+def stopped_after(batches, checkpoints, runner):
+    """A runner that writes a checkpoint after this batch of the second epoch, and dies."""
+
+    def keep(members: Members) -> None:
+        if members.epochs[0] == 1 and members.place.batches[0] == batches:
+            members.save_all(checkpoints)
+            raise Stopped
+
+    return lambda: runner(keep, 0.0)
+
+
+@pytest.mark.parametrize("runner", [Reading, ReplayedReading])
+@pytest.mark.parametrize("cell", CELLS)
+def test_training_goes_on_from_the_middle_of_an_epoch_to_the_same_bits(
+    cell, runner, corpora, tmp_path
+):
+    pack = pack_of(3, cell=cell)
+    whole = results(pack, corpora=corpora)
+    checkpoints = Checkpoints(tmp_path)
+    for trial, batches in zip(pack[:2], (2, 5), strict=True):  # the third has not begun
+        with pytest.raises(Stopped):
+            stopped = stopped_after(batches, checkpoints, runner)
+            results([trial], checkpoints, runner=stopped, corpora=corpora)
+        state = checkpoints.load(trial)
+        assert (state.epoch, state.batches) == (1, batches) and not state.finished
+    rest = results(pack, checkpoints, runner=runner, corpora=corpora)
+    for trial, found in rest.items():
+        missing = len(whole[trial].history["epoch"]) - len(found.history["epoch"])
+        assert missing == (1 if trial in pack[:2] else 0)
+        for name, values in found.history.items():
+            assert values.tobytes() == whole[trial].history[name][missing:].tobytes(), name
+
+
+@pytest.mark.parametrize("runner", [Reading, ReplayedReading])
+def test_an_epoch_that_fails_in_its_middle_has_not_begun(runner, corpora):
+    """Out of memory in the second epoch, after some segments: the halves train it anew."""
+    failed = []
+
+    def keep(members: Members) -> None:
+        if members.epochs[0] == 1 and members.place.batches[0] == 4 and not failed:
+            failed.append(members.trials)
+            raise MemoryError
+
+    pack = pack_of(3)
+    found = results(pack, runner=lambda: runner(keep, 0.0), corpora=corpora)
+    assert failed == [tuple(pack)]
+    for trial, result in results(pack, corpora=corpora).items():
+        assert found[trial].bits == result.bits
+
+
+def test_a_pack_saves_within_its_epochs_by_itself(corpora, tmp_path):
+    checkpoints = Checkpoints(tmp_path)
+    training = train(Pack((TRIAL,)), "cpu", checkpoints, 1e-9, corpora=corpora)
+    next(training)
+    names = sorted(path.name for path in (tmp_path / TRIAL.id).iterdir())
+    assert names[0] == "epoch-00000000-00000010.json" and "epoch-00000001.json" in names
+
+
+def test_the_seconds_of_an_epoch_are_those_before_a_checkpoint_within_it_too(corpora, tmp_path):
+    pack, checkpoints = pack_of(2), Checkpoints(tmp_path)
+    spent = []
+    for batches in (2, 5):
+        with pytest.raises(Stopped):
+            stopped = stopped_after(batches, checkpoints, Reading)
+            results(pack, checkpoints, runner=stopped, corpora=corpora)
+        spent.append([float(checkpoints.load(trial).place["seconds"]) for trial in pack])
+    assert (np.diff(spent, axis=0) > 0).all() and (np.array(spent) > 0).all()
+    for trial, long in zip(pack, (1e6, 2e6), strict=True):  # as if it had taken so long
+        state = checkpoints.load(trial)
+        changed = {**state.place, "seconds": np.float64(long)}
+        checkpoints.save(trial, replace(state, place=changed))
+    (epoch,) = train(Pack(tuple(pack)), "cpu", checkpoints, corpora=corpora)
+    assert (epoch.metrics["seconds"] > [1e6, 2e6]).all()
+    assert (checkpoints.load(pack[0]).history["seconds"] == epoch.metrics["seconds"][0])[-1]
