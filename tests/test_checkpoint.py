@@ -141,6 +141,20 @@ def test_the_newest_two_are_kept(store):
     assert names == [f"epoch-{e:08d}.{kind}" for e in (10, 11) for kind in ("json", "safetensors")]
 
 
+def test_a_study_that_is_behind_leaves_what_another_has_saved_of_the_same_trial(store):
+    behind = train(Pack((TRIAL,)), "cpu", store, 1e-9)
+    next(behind)
+    results([TRIAL], store)  # the other one goes on from there to the end
+    ended = store.load(TRIAL)
+    next(behind)
+    assert store.load(TRIAL).finished
+    assert [*behind][-1].number.item() == ended.epoch
+    again = store.load(TRIAL)
+    assert again.finished and again.history["val_loss"].tobytes() == (
+        ended.history["val_loss"].tobytes()
+    )
+
+
 def test_no_pickle_is_written(store):
     results([TRIAL], store)
     for path in folder_of(store).iterdir():

@@ -66,7 +66,8 @@ class Checkpoints:
     def save(self, trial: Trial, state: Checkpoint) -> None:
         """Writes a checkpoint and drops all but it and the one before.
 
-        Later ones are dropped too: they are damaged, or training would have gone on from them.
+        Later ones are dropped too where they are damaged. Sound ones are another study's, which
+        trains the same trial at this time and is ahead.
         """
         groups = {g: getattr(state, g) for g in ("params", "first", "second", "history", "place")}
         tensors = {
@@ -92,11 +93,13 @@ class Checkpoints:
         files.write(f"{stem}.safetensors", data)
         files.write(f"{stem}.json", text.encode())
         names = files.names()
-        earlier = [each for each in _newest_first(names) if each < stem][: KEPT - 1]
+        known = _newest_first(names)
+        earlier = [each for each in known if each < stem][: KEPT - 1]
+        later = [each for each in known if each > stem and _is_sound(files, each, trial)]
         # the JSON files first ("epoch-1.json" < "epoch-1.safetensors"): a checkpoint that has its
         # JSON has its tensors; and what a crash left half-written goes as well
         for name in names:
-            if name.rpartition(".")[0] not in (stem, *earlier):
+            if name.rpartition(".")[0] not in (stem, *earlier, *later):
                 files.remove(name)
 
     def load(self, trial: Trial) -> Checkpoint | None:
@@ -123,6 +126,14 @@ def _newest_first(names: list[str]) -> list[str]:
     """The checkpoints among `names`, without what follows the dot."""
     found = [name.removesuffix(".json") for name in names if name.endswith(".json")]
     return sorted((stem for stem in found if stem.startswith("epoch-")), reverse=True)
+
+
+def _is_sound(files: Files, stem: str, trial: Trial) -> bool:
+    try:
+        _read(files, stem, trial)
+    except (OSError, ValueError, KeyError):
+        return False
+    return True
 
 
 def _read(files: Files, stem: str, trial: Trial) -> Checkpoint:

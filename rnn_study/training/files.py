@@ -56,8 +56,8 @@ class Folder(Files):
 
     def remove(self, name: str) -> None:
         path = self.path / name
-        if path.is_file():
-            path.unlink()
+        if not path.is_dir():
+            path.unlink(missing_ok=True)
 
     def within(self, folder: str) -> Folder:
         return Folder(self.path / folder)
