@@ -27,6 +27,7 @@ import gpu_checks
 import torch
 from gpu_rivals import INPUTS, concurrent, one_thread, serial, timed
 from gpu_setting import TOY, Notes, Setting
+from gpu_texts import text_graphs, text_rates
 
 from rnn_study.cells import CELLS, Cell
 from rnn_study.config import Pack, Trial
@@ -80,7 +81,8 @@ def run(setting: Setting, budget: float) -> Notes:
     """The parts one after the other, those that matter most first, until the time is over."""
     notes = Notes()
     parts: list[Callable[[Setting, Notes], None]] = [
-        *gpu_checks.ALL, limits, rates, scans, exponential, memory, tf32_rates, kernels
+        *gpu_checks.ALL, text_graphs, limits, rates, text_rates, scans, exponential, memory,
+        tf32_rates, kernels,
     ]  # fmt: skip
     end = time.monotonic() + budget
 

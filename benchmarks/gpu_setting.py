@@ -20,9 +20,16 @@ class Setting:
     processes: int = 8
     seconds: float = 4.0
     """For each number."""
+    text_hidden: int = 800
+    text_length: int = 80
+    text_batch: int = 100
+    text_vocabulary: int = 33_278
+    text_pack: int = 3
+    text_segments: int = 10
+    """Of the text that is read, of which an epoch of WikiText-2 is reckoned."""
 
 
-TOY = Setting("cpu", 5, 50, 2, (2, 3), 3, 1, 0.01)
+TOY = Setting("cpu", 5, 50, 2, (2, 3), 3, 1, 0.01, 7, 5, 3, 50, 2, 3)
 
 
 @dataclass

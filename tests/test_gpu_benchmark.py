@@ -22,12 +22,17 @@ def test_it_runs_small_on_a_cpu(tmp_path):
     done = run("--device", "cpu", "--toy", "--json", str(tmp_path / "found.json"))
     assert (done.returncode, done.stderr) == (0, "")
     assert "FAILS" not in done.stdout and "BROKEN" not in done.stdout
-    assert done.stdout.count("ok, <= ") == 22
+    assert done.stdout.count("ok, <= ") == 26
     left_out = [line.partition("  ")[0] for line in done.stdout.splitlines() if "not run" in line]
     assert left_out == [
         "kernels against their oracles", "what TF32 changes", "rates in TF32", "kernels"
     ]  # fmt: skip
     found = json.loads((tmp_path / "found.json").read_text())
+    for cell in ("lstm", "stable_lstm", "orthogonal"):
+        for way in ("", " without graphs"):
+            what = f"{cell}: text, pack 2{way}"
+            over = found["numbers"]["plain LSTM language model"] / found["numbers"][what]
+            assert found["numbers"][f"{what}, over plain LSTM"] == over > 0
     rows = [(row["cell"], row["pack"], row["rival"].split()[0]) for row in found["rows"]]
     assert rows == [
         (cell, pack, rival)
@@ -42,7 +47,7 @@ def test_it_runs_small_on_a_cpu(tmp_path):
 def test_what_there_is_no_time_for_is_said(tmp_path):
     done = run("--device", "cpu", "--toy", "--budget", "1e-6")
     assert done.returncode == 0
-    assert done.stdout.count("not run: no time left") == len(done.stdout.splitlines()) == 13
+    assert done.stdout.count("not run: no time left") == len(done.stdout.splitlines()) == 15
 
 
 @pytest.mark.parametrize(

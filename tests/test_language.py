@@ -33,6 +33,7 @@ def bits(found):
 
 @pytest.fixture(scope="module")
 def benchmark():
+    sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))  # where its neighbours are
     path = Path(__file__).parents[1] / "benchmarks" / "language_model.py"
     spec = importlib.util.spec_from_file_location("benchmark_of_language_models", path)
     module = importlib.util.module_from_spec(spec)
