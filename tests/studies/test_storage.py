@@ -32,20 +32,10 @@ pytestmark = needs_object_store
 ROOT = "s3://studies/group"
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    server = ObjectStore(tmp_path_factory.mktemp("objects"))
-    server.start()
-    yield server
-    server.kill()
-
-
 @pytest.fixture
-def place(server, monkeypatch, request):
+def place(bucket):
     """An empty place in the bucket."""
-    for name, value in server.environment.items():
-        monkeypatch.setenv(name, value)
-    return storage.files(f"{ROOT}/{request.node.name[:40]}")
+    return storage.files(bucket)
 
 
 def state_of(epoch: int, status: str = "training") -> Checkpoint:
@@ -110,7 +100,7 @@ def test_portraits_are_bound_from_a_bucket(place):
     assert checkpoints.load(trial).epoch == 3, "portraits are no checkpoints"
 
 
-def test_a_process_that_dies_in_the_middle_of_a_write_leaves_what_was_there(server, place):
+def test_a_process_that_dies_in_the_middle_of_a_write_leaves_what_was_there(object_store, place):
     place.write("file", b"before")
     code = f"""
 import os
@@ -228,21 +218,23 @@ with lock.lease(storage.files({str(place)!r}), "mine") as lease:
 
     @pytest.mark.parametrize("other", [False, True])
     def test_a_driver_that_was_cut_off_goes_on_unless_another_is_there(
-        self, server, place, monkeypatch, other
+        self, object_store, place, monkeypatch, other
     ):
         monkeypatch.setattr(signal, "raise_signal", lambda number: None)
         with lock.lease(place, "mine") as lease:
             if other:
                 place.write(f"{lock.PREFIX}other", b"process 1 on elsewhere\n7")
-            os.kill(server.process.pid, signal.SIGSTOP)
+            os.kill(object_store.process.pid, signal.SIGSTOP)
             wait_until(lambda: not lease.holds(0.0), 20, "doubt")
-            os.kill(server.process.pid, signal.SIGCONT)
+            os.kill(object_store.process.pid, signal.SIGCONT)
             assert lease.holds(60.0) is not other
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_a_study_in_a_bucket_survives_a_kill_and_has_the_tables_of_one_on_a_disk(server, tmp_path):
+def test_a_study_in_a_bucket_survives_a_kill_and_has_the_tables_of_one_on_a_disk(
+    object_store, tmp_path
+):
     """Its runs in MLflow; no file of it is on this machine alone."""
     mlflow = Server(tmp_path)
     mlflow.start()
@@ -253,8 +245,8 @@ def test_a_study_in_a_bucket_survives_a_kill_and_has_the_tables_of_one_on_a_disk
     address = f"{ROOT}/whole"
     flags = (*flags, "--storage", address)
     mlflow.wait()
-    environment = server.environment | {"MLFLOW_TRACKING_URI": mlflow.uri}
-    client = server.client()
+    environment = object_store.environment | {"MLFLOW_TRACKING_URI": mlflow.uri}
+    client = object_store.client()
 
     def files(folder: str) -> list[str]:
         everything = fs.FileSelector(f"studies/group/whole/{folder}", True, recursive=True)

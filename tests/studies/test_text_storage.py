@@ -10,7 +10,7 @@ import sys
 import pytest
 from commands import ROOT, Storage
 from pyarrow import fs
-from servers import ObjectStore, Server, needs_object_store
+from servers import Server, needs_object_store
 
 from rnn_study import storage, texts
 from rnn_study.tasks import grammar
@@ -21,21 +21,11 @@ CORPUS = tokenise(grammar.texts())
 TABLES = ("perplexity.csv", "texts.csv", "repetition.csv", "seed_sensitivity.csv")
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    server = ObjectStore(tmp_path_factory.mktemp("objects"))
-    server.start()
-    yield server
-    server.kill()
-
-
 @pytest.fixture
-def corpora(server, monkeypatch, request, tmp_path):
+def corpora(bucket, monkeypatch, tmp_path):
     """An empty place in the bucket, from a machine that has no copies."""
-    for name, value in server.environment.items():
-        monkeypatch.setenv(name, value)
     monkeypatch.setenv("HOME", str(tmp_path / "one"))
-    return f"s3://studies/{request.node.name[:40]}/corpora"
+    return f"{bucket}/corpora"
 
 
 def test_another_machine_reads_the_same_text_and_a_damaged_copy_is_mended(
@@ -78,7 +68,7 @@ def test_a_folder_is_read_where_it_is(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_a_language_study_in_a_bucket_has_the_tables_of_one_on_a_disk(server, tmp_path):
+def test_a_language_study_in_a_bucket_has_the_tables_of_one_on_a_disk(object_store, tmp_path):
     """And none of its files is needed of this machine: a text goes on from another one."""
     name, script = "language-model-smoke", ROOT / "studies" / "language_model.py"
     flags = ("--cells", "lstm", "--pack-size", "1")
@@ -89,15 +79,16 @@ def test_a_language_study_in_a_bucket_has_the_tables_of_one_on_a_disk(server, tm
     mlflow.start()
     mlflow.wait()
     address = "s3://studies/language"
-    environment = server.environment | {"MLFLOW_TRACKING_URI": mlflow.uri}
+    environment = object_store.environment | {"MLFLOW_TRACKING_URI": mlflow.uri}
     in_bucket = Storage(tmp_path / "unused", name, script)
     flags = (*flags, "--storage", address)
     done = in_bucket.run(*flags, **environment)
     assert done.returncode == 0, done.stdout + done.stderr
     everything = fs.FileSelector("studies/language", recursive=True)
-    there = [i.path for i in server.client().get_file_info(everything)]
+    there = [i.path for i in object_store.client().get_file_info(everything)]
     for table in TABLES:
-        with server.client().open_input_stream(f"studies/language/studies/{name}/{table}") as file:
+        path = f"studies/language/studies/{name}/{table}"
+        with object_store.client().open_input_stream(path) as file:
             assert file.readall() == (on_disk.results / table).read_bytes(), table
     for kind, count in ((r"epoch-00000004\.safetensors", 2), (r"portraits/.+", 4)):
         found = [path for path in there if re.search(rf"/checkpoints/\w+/{kind}$", path)]
