@@ -22,17 +22,7 @@ from rnn_study.errors import (
 )
 from rnn_study.search import Search
 from rnn_study.tasks import TASKS
-from rnn_study.trials import (
-    Pack,
-    Size,
-    Training,
-    Trial,
-    by_cell,
-    digest,
-    has_orthogonal,
-    pack_shape,
-    packs,
-)
+from rnn_study.trials import Pack, Size, Training, Trial, by_cell, digest, pack_shape, packs
 
 __all__ = ["Condition", "Pack", "Size", "Study", "Training", "Trial", "pack_shape", "packs"]
 
@@ -148,7 +138,7 @@ class Study(Training):
         own = self.data_seed if data_seed is None else data_seed
         of_cell = {
             "decay_epochs": self.decay_epochs_of(cell),
-            "orthogonal_rate": self.orthogonal_rate if has_orthogonal(cell) else 1.0,
+            "orthogonal_rate": self.orthogonal_rate if CELLS[cell].orthogonal else 1.0,
         }
         return Trial(
             **self.training() | of_cell,

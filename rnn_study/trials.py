@@ -11,9 +11,9 @@ import json
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from functools import cache, cached_property
+from functools import cached_property
 from itertools import pairwise
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -30,8 +30,6 @@ from rnn_study.tasks import TASKS
 
 NUMERICS = 2
 """Raised by hand when a change of the code changes results; part of every trial's id."""
-ORTHOGONAL: Final = "skew"
-"""The parameter, of a cell that has it, whose exponential is its orthogonal recurrent matrix."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,9 +138,8 @@ class Trial(Training):
         of_study = isinstance(self.decay_epochs, Mapping)
         require(not of_study, "decay_epochs", self.decay_epochs, "use the epochs of this cell")
         TASKS[self.task].check(self)
-        slowed = self.orthogonal_rate != 1
         require(
-            not slowed or has_orthogonal(self.cell),
+            self.orthogonal_rate == 1 or CELLS[self.cell].orthogonal is not None,
             "orthogonal_rate",
             self.orthogonal_rate,
             f"use 1, as {self.cell} has no orthogonal matrix",
@@ -179,12 +176,6 @@ class Trial(Training):
         sequences = self.epochs * (3 * self.train_size + self.val_size)  # backward costs twice
         steps = sequences * (1 if task.reads_text else self.length)
         return steps * (2.0 * CELLS[self.cell].gates * self.hidden**2 + task.cost(self))
-
-
-@cache
-def has_orthogonal(cell: str) -> bool:
-    """Whether a cell of `CELLS` has an orthogonal recurrent matrix."""
-    return ORTHOGONAL in CELLS[cell].init(np.random.default_rng(0), 1, 2)
 
 
 @dataclass(frozen=True)

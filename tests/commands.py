@@ -44,8 +44,12 @@ class Storage:
 
     def run(self, *flags: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Runs the study to its end."""
+        return self.call(self.command(*flags), **environment)
+
+    def call(self, line: list[str], **environment: str) -> subprocess.CompletedProcess[str]:
+        """Runs another command with this home to its end."""
         return subprocess.run(
-            self.command(*flags),
+            line,
             env=self.environment(**environment),
             cwd=self.home,
             capture_output=True,

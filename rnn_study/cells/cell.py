@@ -34,6 +34,8 @@ class Cell(ABC):
 
     gates: int
     """Products with an (H, H) matrix per time step, a measure of cost."""
+    orthogonal: str | None = None
+    """The parameter whose exponential is an orthogonal recurrent matrix, of a cell that has one."""
 
     def state_size(self, hidden: int) -> int:
         """D for H = `hidden`."""

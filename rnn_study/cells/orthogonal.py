@@ -32,6 +32,7 @@ class Orthogonal(Cell):
     """
 
     gates = 1
+    orthogonal = "skew"
 
     def init(self, rng: np.random.Generator, inputs: int, hidden: int) -> dict[str, np.ndarray]:
         """Henaff's blocks for A (Henaff et al., ICML 2016), Kaiming's normal for W, b near zero.

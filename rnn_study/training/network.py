@@ -21,7 +21,6 @@ from rnn_study.config import Trial
 from rnn_study.randomness import generator
 from rnn_study.tasks import SequenceTask, Task, sequence_task
 from rnn_study.training.adam import Pace
-from rnn_study.trials import ORTHOGONAL
 
 ALIGNMENT = 64
 """Floats. Members start at multiples of it, so that vector instructions and their scalar rests fall
@@ -56,9 +55,9 @@ class Layout(ABC):
         """The initial parameters of one member, float32, from its own seed."""
 
     def _paces(self, trial: Trial) -> list[Pace]:
-        if trial.orthogonal_rate == 1:
+        if trial.orthogonal_rate == 1 or self.cell.orthogonal is None:
             return []
-        place = [*self._shapes].index(ORTHOGONAL)
+        place = [*self._shapes].index(self.cell.orthogonal)
         first = sum(self._sizes[:place])
         return [(slice(first, first + self._sizes[place]), trial.orthogonal_rate)]
 

@@ -79,8 +79,9 @@ class Reading(Runner):
         first, earlier = int(place.batches[0]), place.values["seconds"]
         corrections = now.adam.corrections(rates, text.segments - first)
         for k, correction in enumerate(corrections, start=first):
-            noise = noise_of(network, now.trials, now.epochs, k, text[k])
-            self._update(now, place, text[k], correction, noise)
+            segment = text[k]
+            noise = noise_of(network, now.trials, now.epochs, k, segment)
+            self._update(now, place, segment, correction, noise)
             now.adam.steps = now.adam.steps + 1
             place.batches = place.batches + 1
             if self._keep is not None and time.monotonic() - members.saved >= self._seconds:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
 import sys
 
 import pytest
@@ -97,15 +96,7 @@ def test_a_language_study_in_a_bucket_has_the_tables_of_one_on_a_disk(object_sto
     shutil.rmtree(in_bucket.home)
     in_bucket.home.mkdir()
     line = [sys.executable, "-m", "rnn_study.sample", "--study", name, "--storage", address]
-    wrote = subprocess.run(
-        [*line, "--prompt", "Valkyria is", "--count", "9"],
-        env=in_bucket.environment(**environment),
-        cwd=in_bucket.home,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    wrote = in_bucket.call([*line, "--prompt", "Valkyria is", "--count", "9"], **environment)
     assert wrote.returncode == 0 and wrote.stdout.startswith("Valkyria is "), wrote.stderr
     third = in_bucket.run(*flags, **environment)
     assert third.returncode == 0 and "every trial had finished earlier" in third.stdout
