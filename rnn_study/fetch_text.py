@@ -42,7 +42,11 @@ def fetch(settings: Settings) -> None:
     except ImportError:
         needed = "install the extra first: pip install 'rnn_study[datasets]'"
         raise InvalidInput("dataset", settings.dataset, needed) from None
-    found = library.load_dataset(settings.dataset, settings.subset)
+    try:
+        found = library.load_dataset(settings.dataset, settings.subset)
+    except (OSError, ValueError) as error:  # no network, no such data set, no such subset
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise InvalidInput("dataset", settings.dataset, f"it cannot be had: {reason}") from error
     missing = sorted(set(SPLITS) - set(found))
     require(not missing, "dataset", settings.dataset, f"it has no split {', '.join(missing)}")
     settings.out.mkdir(parents=True, exist_ok=True)

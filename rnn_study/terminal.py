@@ -57,7 +57,7 @@ def plan(
                 f"{trials[0].learning_rate:g}",
                 seed_range(trials),
                 f"{len(sizes[condition])} x {max(sizes[condition])}",
-                f"{bytes_per_member(trials[0]) / 1e6:.3g}",
+                _megabytes(bytes_per_member(trials[0])),
                 _percent(sum(trial.cost for trial in trials) / cost),
             )
     waiting = sum(len(pack.trials) for pack in packs)
@@ -266,6 +266,11 @@ def _epochs(to_solve: float, observed: float) -> str:
     if not math.isnan(to_solve):
         return f"{to_solve:.0f}"
     return ">-" if math.isnan(observed) else f">{observed:.0f}"
+
+
+def _megabytes(size: int) -> str:
+    shown = size / 1e6
+    return f"{shown:.3g}" if shown < 999.5 else f"{shown:,.0f}"
 
 
 def _percent(share: float) -> str:

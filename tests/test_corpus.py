@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from rnn_study import fetch_text
+from rnn_study import fetch_text, options
 from rnn_study.errors import InvalidInput
 from rnn_study.tasks import grammar
 from rnn_study.tasks.corpus import Corpus, corpus_id, read_texts, tokenise
@@ -120,6 +122,20 @@ def test_rows_of_the_hub_become_lines_whether_they_end_in_one_or_not():
     assert fetch_text.joined(rows) == " = A = \n\nb <unk>\n \nc\n"
     words = [" = A = ", "", "b <unk>", " ", "c"]
     assert fetch_text.joined(words) == fetch_text.joined(rows)
+
+
+@pytest.mark.parametrize("error", [ConnectionError("no route\nat all"), ValueError("no route")])
+def test_what_cannot_be_fetched_is_told_in_one_line(error, tmp_path, monkeypatch, capsys):
+    def load_dataset(*_: object) -> None:
+        raise error
+
+    # in place of the library, which retries for half a minute where there is no network
+    monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=load_dataset))
+    flags = ["--out", str(tmp_path / "out")]
+    assert options.main(fetch_text.Settings, fetch_text.fetch, "", flags) == 2
+    wanted = "error: dataset: 'Salesforce/wikitext' is not allowed; it cannot be had: no route\n"
+    assert capsys.readouterr().err == wanted
+    assert not (tmp_path / "out").exists()
 
 
 def test_fetching_works_or_says_what_to_install(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 from commands import ROOT, Storage, wait_until
 
 from rnn_study import tracking
+from rnn_study.tasks import grammar
 
 SCRIPT = ROOT / "studies" / "language_model.py"
 NAME = "language-model-smoke"
@@ -91,8 +93,6 @@ def test_every_figure_is_there_and_on_the_page(done):
 
 def test_the_same_again_trains_nothing_and_another_folder_of_the_same_text_neither(done, tmp_path):
     storage, _ = done
-    from rnn_study.tasks import grammar
-
     for split, text in grammar.texts().items():
         (tmp_path / f"{split}.txt").write_text(text)
     again = storage.run(*FLAGS, "--data", str(tmp_path))
@@ -139,6 +139,21 @@ def test_what_cannot_be_read_is_refused_before_anything_is_made(tmp_path, flags,
     process = storage.run(*flags)
     assert process.returncode == 2 and process.stdout == ""
     assert reason in process.stderr and len(process.stderr.splitlines()) == 1
+    assert not storage.folder.exists()
+
+
+def test_the_plan_of_the_full_run_fits_a_terminal(tmp_path):
+    for split, text in grammar.texts().items():
+        (tmp_path / f"{split}.txt").write_text(text)
+    storage = Storage(tmp_path / "storage", "language-model", SCRIPT)
+    plan = storage.run("--preset", "paper", "--data", str(tmp_path), "--dry-run")
+    assert (plan.returncode, plan.stderr) == (0, "")
+    assert "9 trials, 0 finished, 9 to train in 3 packs" in plan.stdout
+    for cell in ("lstm", "stable_lstm", "orthogonal"):
+        assert re.search(rf"^ *{cell} +80 +0.001 +0-2 +1 x 3 +\d+ +\d+%", plan.stdout, re.M)
+    assert re.search(r"time +about .* at most", plan.stdout)
+    lines = [line for line in plan.stdout.splitlines() if str(tmp_path) not in line]
+    assert max(map(len, lines)) <= 80
     assert not storage.folder.exists()
 
 

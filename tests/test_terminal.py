@@ -113,3 +113,8 @@ def shown(renderable: object) -> str:
     with console.capture() as capture:
         console.print(renderable)
     return "\n".join(line.rstrip() for line in capture.get().splitlines())
+
+
+def test_bytes_are_written_without_an_exponent():
+    shown = [terminal._megabytes(size) for size in (35_000, 1_200_000, 998_000_000, 1_684_300_000)]
+    assert shown == ["0.035", "1.2", "998", "1,684"]
