@@ -40,18 +40,18 @@ def perplexity_table(runs: pd.DataFrame) -> pd.DataFrame:
     levels = [*aggregate.CONDITION, *aggregate.varying(runs)]
     rows, keys = [], []
     for key, group in aggregate.conditions(aggregate.finished(runs), levels):
-        found = group.dropna(subset=["test_perplexity"])
+        found = group.dropna(subset=["test_perplexity_at_best"])
         val, test = (
             np.exp(statistics.mean(np.log(found[name].to_numpy())))
-            for name in ("best_val_perplexity", "test_perplexity")
+            for name in ("best_val_perplexity", "test_perplexity_at_best")
         )
         rows.append(
             {"seeds": len(found)}
             | {f"val{end}": v for end, v in zip(("", "_low", "_high"), val, strict=True)}
             | {f"test{end}": v for end, v in zip(("", "_low", "_high"), test, strict=True)}
             | {
-                "test_min": found["test_perplexity"].min(),
-                "test_max": found["test_perplexity"].max(),
+                "test_min": found["test_perplexity_at_best"].min(),
+                "test_max": found["test_perplexity_at_best"].max(),
             }
         )
         keys.append(key)

@@ -43,7 +43,7 @@ def test_it_ends_with_perplexities_and_repetitions(done):
     assert max(map(len, tables.splitlines())) <= 80
     runs = storage.runs
     assert len(runs) == 4 and set(runs["status"]) == {"FINISHED"}
-    assert runs["test_perplexity"].between(5, 108).all()
+    assert runs["test_perplexity_at_best"].between(5, 108).all()
     assert (runs["best_val_perplexity"] <= runs["val_perplexity"]).all()
     assert set(runs["vocabulary"]) == {108} and set(runs["train_size"]) == {4000}
 
@@ -54,7 +54,7 @@ def test_the_test_perplexity_is_that_of_the_best_validation(done):
     for run in storage.runs.itertuples():
         history = histories[run.trial_id]
         best = history.loc[history["val_perplexity"].idxmin()]
-        assert run.test_perplexity == best["test_perplexity"]
+        assert run.test_perplexity_at_best == best["test_perplexity"]
         assert run.best_val_perplexity == best["val_perplexity"]
 
 
@@ -64,7 +64,7 @@ def test_tables_say_what_the_runs_found(done):
     for cell, runs in storage.runs.groupby("cell"):
         row = table.loc[cell]
         assert row["seeds"] == 2
-        entropies = np.log(runs["test_perplexity"].to_numpy())
+        entropies = np.log(runs["test_perplexity_at_best"].to_numpy())
         half = 12.7062 * abs(entropies[0] - entropies[1]) / 2  # Student's t of one degree
         wanted = np.exp(entropies.mean() + np.array([0, -half, half]))
         assert row[["test", "test_low", "test_high"]].to_numpy(float) == pytest.approx(wanted, 1e-4)

@@ -43,7 +43,13 @@ class Metric:
 
         With test data the test value of that best epoch too.
         """
-        return (self.column, f"best_{self.column}", *[f"test_{self.name}"] * self.tested)
+        at_best = [f"{self.test_column}_at_best"] * self.tested
+        return (self.column, f"best_{self.column}", *at_best)
+
+    @property
+    def test_column(self) -> str:
+        """The test value, in histories; that of the best epoch has a name of its own."""
+        return f"test_{self.name}"
 
     def best(self, values: Iterable[float]) -> float:
         """The best of some finite values."""

@@ -12,7 +12,8 @@ def summary(history: History, status: str, metric: Metric) -> dict[str, float]:
     """The numbers that runs are compared by.
 
     The last finite validation value of the task's metric (`val_accuracy`) and the best
-    (`best_val_accuracy`), the test value of that best epoch where there are test data,
+    (`best_val_accuracy`), the test value of that best epoch where there are test data
+    (`test_perplexity_at_best`),
     `epochs_trained`, `solved`, `diverged`, `train_seconds`, and `epochs_to_solve` where it solved
     the task. A seed that diverged before its first validation has no such value.
     """
@@ -27,7 +28,7 @@ def summary(history: History, status: str, metric: Metric) -> dict[str, float]:
         last, best, *tested = metric.columns
         values |= {last: float(validation[-1]), best: metric.best(validation)}
         at = int(np.flatnonzero(history[metric.column] == values[best])[0])
-        values |= {name: float(history[name][at]) for name in tested}
+        values |= {name: float(history[metric.test_column][at]) for name in tested}
     if status == "solved":
         values["epochs_to_solve"] = values["epochs_trained"]
     return values

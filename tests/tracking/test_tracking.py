@@ -31,13 +31,15 @@ from tracked import (
 )
 
 from rnn_study.config import Trial
+from rnn_study.tasks import TASKS
 from rnn_study.tracking import (
     Tracker,
     finished_trials,
     read_histories,
     read_runs,
 )
-from rnn_study.tracking.points import MOST_POINTS, points
+from rnn_study.tracking.points import MOST_POINTS, final_point, points
+from rnn_study.training.summary import summary as summary_of
 
 
 def test_a_study_is_read_back_as_it_was_written(each_uri, study, tmp_path, capfd):
@@ -109,6 +111,22 @@ def test_a_metric_has_at_most_200_points_and_its_last(limit, trained):
     assert {(m.key, m.step) for point in kept.values() for m in point} == {
         (name, epoch) for name in SERIES for epoch in kept
     }
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_last_value_of_a_metric_is_that_of_the_summary(task):
+    """Also where the best epoch is not the last: what runs are compared by is read from there."""
+    metric, values = TASKS[task].metric, np.array([0.5, 0.25, 0.75, 0.5])
+    names = [metric.column, *[metric.test_column] * metric.tested]
+    history = {"epoch": np.arange(1, 5), "learning_rate": np.ones(4), "seconds": np.ones(4)}
+    history |= {name: values + k for k, name in enumerate(names)}
+    numbers = summary_of(history, "unsolved", metric)
+    sent = [each for point in points(history, 4, ()).values() for each in point]
+    sent += final_point(history, numbers)
+    latest = {each.key: each.value for each in sorted(sent, key=lambda each: each.step)}
+    assert {name: latest[name] for name in numbers} == numbers
+    best = 0.75 if metric.larger_is_better else 0.25
+    assert [numbers[name] for name in metric.columns] == [0.5, best, best + 1][: len(names) + 1]
 
 
 def test_what_is_not_finite_is_never_sent(uri, tmp_path):
