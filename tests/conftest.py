@@ -17,6 +17,8 @@ from rnn_study.tasks import grammar
 from rnn_study.tasks.corpus import tokenise
 
 matplotlib.get_cachedir()  # the user's own, remembered before a test changes HOME
+if importlib.util.find_spec("mlflow"):  # not on every machine that only trains
+    import rnn_study.tracking  # noqa: F401  (before a test imports MLflow, which then reports its use)
 STUDIES = "tests/studies/"
 """Whole studies as users run them, each with a Ray of its own."""
 
