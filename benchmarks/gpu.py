@@ -18,6 +18,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
@@ -48,6 +49,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--device", default="cuda", help="cuda or cpu, default cuda")
     parser.add_argument("--toy", action="store_true", help="small sizes, to see that it runs")
+    parser.add_argument("--seconds", type=float, help="for each number, default 4")
     parser.add_argument("--budget", type=float, default=540.0, help="seconds in all, default 540")
     parser.add_argument("--json", type=Path, help="also write what is found to this file")
     options = parser.parse_args(argv)
@@ -56,11 +58,14 @@ def main(argv: list[str] | None = None) -> int:
         seen = options.device == "cpu" or torch.cuda.is_available()
         require(seen, "device", "cuda", "PyTorch sees no GPU here; use cpu")
         require_positive("budget", options.budget)
+        if options.seconds is not None:
+            require_positive("seconds", options.seconds)
     except InvalidInput as refused:
         print("error:", refused, file=sys.stderr)
         return REFUSED
-    sizes = TOY if options.toy else Setting()
-    setting = Setting(**{**vars(sizes), "device": options.device})
+    setting = replace(TOY if options.toy else Setting(), device=options.device)
+    if options.seconds is not None:
+        setting = replace(setting, seconds=options.seconds)
     one_thread()
     notes = run(setting, options.budget)
     width = max(len(name) for name, _, _ in notes.lines)
@@ -82,7 +87,7 @@ def run(setting: Setting, budget: float) -> Notes:
     notes = Notes()
     parts: list[Callable[[Setting, Notes], None]] = [
         *gpu_checks.ALL, text_graphs, limits, rates, text_rates, scans, exponential, memory,
-        tf32_rates, kernels,
+        tf32_rates, gpu_checks.kernels, kernels,
     ]  # fmt: skip
     end = time.monotonic() + budget
 
@@ -95,6 +100,7 @@ def run(setting: Setting, budget: float) -> Notes:
         if left <= 0:
             notes.left_out(part.__name__, "no time left")
             continue
+        print(f"{part.__module__}.{part.__name__}, {left:.0f} s left", file=sys.stderr, flush=True)
         signal.setitimer(signal.ITIMER_REAL, left)
         try:
             part(setting, notes)

@@ -92,7 +92,7 @@ def tf32(setting: Setting, notes: Notes) -> None:
     return None
 
 
-ALL = (packing, graphs, scans, kernels, exponential, tf32)
+ALL = (packing, graphs, scans, exponential, tf32)
 
 
 def trained(cell: str, setting: Setting) -> tuple[Trial, ...]:

@@ -54,9 +54,14 @@ def text_rates(setting: Setting, notes: Notes) -> None:
         write(setting, Path(folder))
         alone = segments * plain(setting, Path(folder))
         notes.number("plain LSTM language model", alone, "s/epoch")
+        ways: list[tuple[str, type[Runner], bool]] = [
+            ("", ReplayedReading, False), (" without graphs", Reading, False)
+        ]  # fmt: skip
+        if setting.device == "cuda":
+            ways.insert(0, (", TF32", ReplayedReading, True))
         for cell in ("lstm", "stable_lstm", "orthogonal"):
-            for name, runner in (("", ReplayedReading), (" without graphs", Reading)):
-                ours = segments * segment_seconds(cell, setting, runner, Path(folder))
+            for name, runner, tf32 in ways:
+                ours = segments * segment_seconds(cell, setting, runner, tf32, Path(folder))
                 what = f"{cell}: text, pack {setting.text_pack}{name}"
                 notes.number(what, ours, "s/epoch")
                 notes.number(f"{what}, over plain LSTM", alone / ours, "times", ">= 3")
@@ -77,20 +82,22 @@ def write(setting: Setting, folder: Path) -> None:
     Corpus(CORPUS, tuple(map(str, range(words))), tokens).save(folder)
 
 
-def trials(cell: str, count: int, setting: Setting, rate: float) -> Pack:
+def trials(cell: str, count: int, setting: Setting, rate: float, tf32: bool = False) -> Pack:
     """That train until nobody asks for more."""
     trial = partial(
         Trial, task="language", cell=cell, length=setting.text_length, learning_rate=rate,
         hidden=setting.text_hidden, batch=setting.text_batch, vocabulary=setting.text_vocabulary,
-        dropout=0.5, train_size=0, val_size=0, corpus=CORPUS,
+        dropout=0.5, train_size=0, val_size=0, corpus=CORPUS, tf32=tf32,
     )  # fmt: skip
     return Pack(tuple(trial(seed=seed) for seed in range(count)))
 
 
-def segment_seconds(cell: str, setting: Setting, runner: type[Runner], folder: Path) -> float:
+def segment_seconds(
+    cell: str, setting: Setting, runner: type[Runner], tf32: bool, folder: Path
+) -> float:
     """Seconds that a segment takes one network of a pack: the median of as many epochs as there is
     time for, but for the first."""
-    pack = trials(cell, setting.text_pack, setting, 1e-12)
+    pack = trials(cell, setting.text_pack, setting, 1e-12, tf32)
     epochs = train(pack, setting.device, runner=runner, corpora=folder)
     next(epochs)
     took, end = [], time.monotonic() + setting.seconds

@@ -25,6 +25,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import torch
 from plain_language_model import Plain, plain_losses
 
@@ -34,7 +35,8 @@ from rnn_study.tasks import grammar
 from rnn_study.tasks.corpus import read_texts, tokenise
 from rnn_study.training import cross_entropy
 from rnn_study.training.adam import Adam
-from rnn_study.training.reading import noise_of, update_
+from rnn_study.training.noise import dropout_keys
+from rnn_study.training.reading import update_
 from rnn_study.training.streams import Streams
 from rnn_study.training.tied import TiedNetwork
 
@@ -151,13 +153,12 @@ def packed(
     device = torch.device(settings.device)
     flat = network.flatten([network.init(each) for each in trials]).to(device)
     adam = Adam.zeros(flat)
-    epochs = torch.zeros(seeds, dtype=torch.int64).numpy()
+    keys = dropout_keys(range(seeds), np.zeros(seeds, np.int64), range(count + 1)).to(device)
     state = flat.new_zeros(seeds, settings.batch, network.cell.state_size(trial.hidden))
     corrections = adam.corrections(torch.full((seeds,), 1e-3).numpy(), count + 1)
     for k in range(count + 1):
         segment = text[k % text.segments]
-        noise = noise_of(network, trials, epochs, k, segment)
-        _, state = update_(network, trial, flat, adam, corrections[k], segment, state, noise)
+        _, state = update_(network, trial, flat, adam, corrections[k], segment, state, keys[k])
         if k == 0:
             _wait(device)
             began = time.perf_counter()

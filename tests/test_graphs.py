@@ -17,7 +17,7 @@ from rnn_study.training import Checkpoints, reading
 from rnn_study.training.epochs import Eager, means_of
 from rnn_study.training.graphs import Replay
 from rnn_study.training.members import Members
-from rnn_study.training.reading import Reading, beginning, noise_of, texts_of
+from rnn_study.training.reading import Reading, beginning, texts_of
 from rnn_study.training.replayed_reading import ReplayedReading
 from rnn_study.training.step import evaluate, update_
 
@@ -141,11 +141,11 @@ def test_a_segment_reads_no_value_on_the_host(cell, corpora):
     members = Members.start(pack, torch.device("meta"), corpora=corpora)
     network, text, val, _ = texts_of(members)
     (correction,) = members.adam.corrections(members.rates(), 1)
-    noise = noise_of(network, members.trials, members.epochs, 0, text[0])
+    keys = torch.zeros(2, dtype=torch.int64, device="meta")
     state = beginning(members).values["state"]
     trial, flat = members.trials[0], members.flat
     found, state = reading.update_(
-        network, trial, flat, members.adam, correction, text[0], state, noise
+        network, trial, flat, members.adam, correction, text[0], state, keys
     )
     total = reading.evaluate(network, flat, val)
     assert {value.shape for value in (*found.values(), total)} == {(2,)}

@@ -105,11 +105,9 @@ def _footprint_of_reading(shape: Trial) -> Footprint:
     words = torch.empty(steps, batch, dtype=torch.int32, device="meta")
     state = flat.new_empty(1, batch, network.cell.state_size(shape.hidden))
     with _Alive() as alive:
-        noise = None
-        if network.dropped:
-            noise = words.new_empty(1, 2, steps, batch, shape.hidden, dtype=torch.uint8)
+        keys = words.new_empty(1, dtype=torch.int64)
         segment = Segment(words, words)
-        reading.update_(network, shape, flat, adam, correction, segment, state, noise)
+        reading.update_(network, shape, flat, adam, correction, segment, state, keys)
     data = 4 * (shape.train_size + 2 * shape.val_size)
     return Footprint(2 * 3 * 4 * network.size, data, alive.most)
 

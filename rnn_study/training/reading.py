@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
-from math import prod
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from rnn_study.config import Trial
-from rnn_study.randomness import generator
 from rnn_study.training.adam import Adam, clip_
 from rnn_study.training.epochs import Means, Runner
 from rnn_study.training.members import Members, Place
+from rnn_study.training.noise import dropout_keys, random_bytes
 from rnn_study.training.streams import Segment, Streams
 from rnn_study.training.tied import TiedNetwork
 
@@ -32,9 +31,15 @@ def update_(
     correction: Float[Tensor, "2 S 1"],
     segment: Segment,
     state: Float[Tensor, "S B D"],
-    noise: UInt8[Tensor, "S 2 T B H"] | None,
+    keys: Int64[Tensor, "S"],
 ) -> tuple[dict[str, Float[Tensor, "S"]], Float[Tensor, "S B D"]]:
-    """One optimiser step in place, of `flat` and of the moments; the loss, `norm` and the state."""
+    """One optimiser step in place, of `flat` and of the moments; the loss, `norm` and the state.
+
+    `keys`: of what dropout leaves out, as of `dropout_keys`.
+    """
+    noise = None
+    if network.dropped:
+        noise = random_bytes(keys, (2, *segment.inputs.shape, network.hidden))
     params = {k: v.detach().requires_grad_() for k, v in network.views(flat).items()}
     loss, state = network.read(params, segment, state, noise)
     gradient = network.gradient(loss, params)
@@ -74,14 +79,14 @@ class Reading(Runner):
 
     def epoch(self, members: Members, rates: np.ndarray) -> Means:
         began = time.perf_counter()
-        network, text, val, test = texts_of(members)
+        _, text, val, test = texts_of(members)
         now, place = self._begin(members, members.place or beginning(members))
         first, earlier = int(place.batches[0]), place.values["seconds"]
         corrections = now.adam.corrections(rates, text.segments - first)
-        for k, correction in enumerate(corrections, start=first):
-            segment = text[k]
-            noise = noise_of(network, now.trials, now.epochs, k, segment)
-            self._update(now, place, segment, correction, noise)
+        seeds = [trial.seed for trial in now.trials]
+        keys = dropout_keys(seeds, now.epochs, range(first, text.segments)).to(now.flat.device)
+        for k, correction in enumerate(corrections):
+            self._update(now, place, text[first + k], correction, keys[k])
             now.adam.steps = now.adam.steps + 1
             place.batches = place.batches + 1
             if self._keep is not None and time.monotonic() - members.saved >= self._seconds:
@@ -104,12 +109,12 @@ class Reading(Runner):
         return now, Place(place.batches, dict(place.values))
 
     def _update(
-        self, now: Members, place: Place, segment: Segment, correction: Tensor, noise: Tensor | None
+        self, now: Members, place: Place, segment: Segment, correction: Tensor, keys: Tensor
     ) -> None:
         """Trains on a segment, and adds to what `place` holds."""
         network, values = tied(now), place.values
         found, values["state"] = update_(
-            network, now.trials[0], now.flat, now.adam, correction, segment, values["state"], noise
+            network, now.trials[0], now.flat, now.adam, correction, segment, values["state"], keys
         )
         values["loss"] = values["loss"] + len(segment.inputs) * found["loss"].double()
         values["norm"] = values["norm"] + found["norm"].double()
@@ -147,17 +152,3 @@ def beginning(members: Members) -> Place:
     state = flat.new_zeros(count, members.trials[0].batch, size)
     values = {"state": state, "loss": zeros, "norm": zeros, "seconds": zeros}
     return Place(np.zeros(count, np.int64), values)
-
-
-def noise_of(
-    network: TiedNetwork, trials: Sequence[Trial], epochs: np.ndarray, k: int, segment: Segment
-) -> UInt8[Tensor, "S 2 T B H"] | None:
-    """The bytes by which members decide what dropout leaves out of the k-th segment, if it does."""
-    if not network.dropped:
-        return None
-    shape = (2, *segment.inputs.shape, network.hidden)
-    drawn = [
-        np.frombuffer(generator(trial.seed, "dropout", int(epoch), k).bytes(prod(shape)), np.uint8)
-        for trial, epoch in zip(trials, epochs, strict=True)
-    ]
-    return torch.from_numpy(np.stack(drawn)).view(-1, *shape).to(segment.inputs.device)

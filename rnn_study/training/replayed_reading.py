@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from math import prod
 
 import torch
 from jaxtyping import Float
@@ -19,8 +18,8 @@ from rnn_study.training.streams import Segment, Streams
 
 
 class ReplayedReading(Reading):
-    """Replays segments. What dropout leaves out is drawn on the host and copied to the graph's
-    memory, as the words are.
+    """Replays segments. Words, and the keys of what dropout leaves out, are copied to the graphs'
+    memory.
 
     On a CPU nothing is captured: the same operations run on the same buffers, one after the other.
     """
@@ -46,9 +45,9 @@ class ReplayedReading(Reading):
         return self._made.begin(members, place)
 
     def _update(
-        self, now: Members, place: Place, segment: Segment, correction: Tensor, noise: Tensor | None
+        self, now: Members, place: Place, segment: Segment, correction: Tensor, keys: Tensor
     ) -> None:
-        self._buffers.update(segment, correction, noise)
+        self._buffers.update(segment, correction, keys)
 
     def _evaluate(self, now: Members, text: Streams) -> Float[Tensor, "S"]:
         return self._buffers.evaluate(text)
@@ -77,10 +76,7 @@ class _Buffers:
         self._words = Segment(*(first.inputs.new_zeros(shape) for _ in Segment._fields))
         for held, read in zip(self._words, first, strict=True):
             held[: len(read)].copy_(read)
-        self._noise: Tensor | None = None
-        if self._network.dropped:
-            count = len(members) * 2 * prod(shape) * self._network.hidden
-            self._noise = torch.full((count,), 255, dtype=torch.uint8, device=self._flat.device)
+        self._keys = torch.zeros(len(members), dtype=torch.int64, device=self._flat.device)
         train, *others = texts
         lengths = sorted(train.lengths), sorted({n for text in others for n in text.lengths})
         bodies: list[tuple[Body, Sums]] = [
@@ -102,13 +98,11 @@ class _Buffers:
         values = {**place.values, **held}
         return replace(members, flat=self._flat, adam=adam), Place(place.batches, values)
 
-    def update(self, segment: Segment, correction: Tensor, noise: Tensor | None) -> None:
+    def update(self, segment: Segment, correction: Tensor, keys: Tensor) -> None:
         """Trains on a segment."""
         self._copy(segment)
         self._correction.copy_(correction)
-        held = self._noise_of(len(segment.inputs))
-        if held is not None and noise is not None:
-            held.copy_(noise)
+        self._keys.copy_(keys)
         self._training[len(segment.inputs)]()
 
     def evaluate(self, text: Streams) -> Float[Tensor, "S"]:
@@ -126,20 +120,13 @@ class _Buffers:
     def _segment(self, steps: int) -> Segment:
         return Segment(*(held[:steps] for held in self._words))
 
-    def _noise_of(self, steps: int) -> Tensor | None:
-        """Its beginning, in the shape of a segment's; as dense as that of a whole one."""
-        if self._noise is None:
-            return None
-        shape = (len(self.trials), 2, steps, self._words.inputs.shape[1], self._network.hidden)
-        return self._noise[: prod(shape)].view(shape)
-
     def _rewind(self) -> None:
         zero(self._state, self._validation_state)
 
     def _train(self, steps: int) -> None:
         found, state = update_(
             self._network, self.trials[0], self._flat, self._adam, self._correction,
-            self._segment(steps), self._state, self._noise_of(steps),
+            self._segment(steps), self._state, self._keys,
         )  # fmt: skip
         self._state.copy_(state)
         self._sums["loss"].add_(steps * found["loss"].double())

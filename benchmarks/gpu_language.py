@@ -1,0 +1,133 @@
+"""Trains the language model of the paper (Section 5.3) on one GPU with the training core alone.
+
+    python benchmarks/gpu_language.py --data DIR --cells lstm --tf32 --seconds 400 --json FILE
+
+Needs torch, NumPy and the core, as `gpu.py` does. Some seeds of each architecture train as a pack,
+one architecture after the other, until their rate is least or the time is over. For each epoch it
+prints the seconds and the perplexities of each seed; at the end, per architecture, the test
+perplexity at the epoch of the best validation. The study itself is
+`studies/language_model.py --preset paper`; its results are comparable, its trials the same.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from rnn_study.cells import CELLS
+from rnn_study.config import Pack, Trial
+from rnn_study.environment import environment
+from rnn_study.errors import InvalidInput, require, require_positive
+from rnn_study.tasks.corpus import Corpus, read_texts, tokenise
+from rnn_study.training import train
+
+OK, REFUSED = 0, 2
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Trains, prints the table and returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--data", type=Path, required=True, help="folder of the text")
+    parser.add_argument("--device", default="cuda", help="cuda or cpu, default cuda")
+    parser.add_argument("--cells", nargs="+", default=["lstm"], help=f"of {', '.join(CELLS)}")
+    parser.add_argument("--seeds", type=int, default=3, help="networks of each, default 3")
+    parser.add_argument("--hidden", type=int, default=800, help="units, default 800 as the paper")
+    parser.add_argument("--rate", type=float, default=1e-3, help="first learning rate")
+    parser.add_argument("--orthogonal-rate", type=float, default=1.0, help="of it, in the skew")
+    parser.add_argument("--patience", type=int, default=7, help="epochs without gain, default 7")
+    parser.add_argument("--epochs", type=int, default=1000, help="at most, default 1000")
+    parser.add_argument("--seconds", type=float, default=500.0, help="for each cell, default 500")
+    parser.add_argument("--tf32", action="store_true", help="multiply in TF32")
+    parser.add_argument("--json", type=Path, help="also write what is found to this file")
+    options = parser.parse_args(argv)
+    try:
+        require(options.device in ("cuda", "cpu"), "device", options.device, "use cuda or cpu")
+        seen = options.device == "cpu" or torch.cuda.is_available()
+        require(seen, "device", "cuda", "PyTorch sees no GPU here; use cpu")
+        for cell in options.cells:
+            require(cell in CELLS, "cells", cell, f"use some of {', '.join(CELLS)}")
+        require_positive("seconds", options.seconds)
+        corpus = tokenise(read_texts(options.data))
+        packs = {cell: pack(cell, corpus, options) for cell in options.cells}
+    except InvalidInput as refused:
+        print("error:", refused, file=sys.stderr)
+        return REFUSED
+    with tempfile.TemporaryDirectory() as folder:
+        corpus.save(Path(folder))
+        found = {cell: trained(each, Path(folder), options) for cell, each in packs.items()}
+    print("\narchitecture, epochs, seconds an epoch and network, test perplexity of each seed")
+    for cell, epochs in found.items():
+        seconds = np.median([epoch["seconds"] for epoch in epochs])
+        each = "  ".join(f"{perplexity:.1f}" for perplexity in at_best(epochs))
+        print(f"{cell:22} {len(epochs):4} {seconds:8.2f}   {each}")
+    if options.json:
+        about: dict[str, Any] = {"date": datetime.now(UTC).isoformat(timespec="seconds")}
+        about["device"] = torch.cuda.get_device_name() if options.device == "cuda" else "cpu"
+        given = {k: v for k, v in vars(options).items() if k not in ("json", "data")}
+        about |= {"environment": environment(), "options": given}
+        options.json.write_text(json.dumps({**about, "epochs": found}, indent=1) + "\n")
+    return OK
+
+
+def pack(cell: str, corpus: Corpus, options: argparse.Namespace) -> Pack:
+    """The trials of an architecture. Raises InvalidInput."""
+    return Pack(
+        tuple(
+            Trial(
+                task="language", cell=cell, length=80, learning_rate=options.rate, seed=seed,
+                hidden=options.hidden, batch=100, vocabulary=len(corpus.words), dropout=0.5,
+                train_size=len(corpus.tokens["train"]), val_size=len(corpus.tokens["valid"]),
+                corpus=corpus.id, patience=options.patience, least_rate=1e-7, decay_epochs=(),
+                orthogonal_rate=options.orthogonal_rate if cell == "orthogonal" else 1.0,
+                epochs=options.epochs, tf32=options.tf32,
+            )
+            for seed in range(options.seeds)
+        )
+    )  # fmt: skip
+
+
+def trained(pack: Pack, folder: Path, options: argparse.Namespace) -> list[dict[str, Any]]:
+    """What each epoch showed, while there is time. A network that leaves ends the training: all
+    networks of an epoch have equal places in the lists."""
+    rows: list[dict[str, Any]] = []
+    end = time.monotonic() + options.seconds
+    slowest, began = 0.0, time.monotonic()
+    for epoch in train(pack, options.device, corpora=folder):
+        if len(epoch.trials) < len(pack.trials):
+            break
+        row = {
+            name: epoch.metrics[name].tolist()
+            for name in ("train_perplexity", "val_perplexity", "test_perplexity", "learning_rate")
+        }
+        row["seconds"] = float(epoch.metrics["seconds"].mean())
+        rows.append(row)
+        shown = "   ".join(
+            f"{rate:.0e} {val:7.1f} {test:7.1f}"
+            for rate, val, test in zip(
+                row["learning_rate"], row["val_perplexity"], row["test_perplexity"], strict=True
+            )
+        )
+        print(f"{pack.trials[0].cell} {len(rows):3} {row['seconds']:7.2f} s   {shown}", flush=True)
+        slowest, began = max(slowest, time.monotonic() - began), time.monotonic()
+        if began + slowest > end:
+            break
+    return rows
+
+
+def at_best(epochs: list[dict[str, Any]]) -> list[float]:
+    """(S,) Test perplexities, each at the epoch of its best validation perplexity."""
+    val, test = (np.array([e[f"{k}_perplexity"] for e in epochs]) for k in ("val", "test"))
+    return test[val.argmin(0), np.arange(val.shape[1])].tolist()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
