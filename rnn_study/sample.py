@@ -22,9 +22,10 @@ from rnn_study.tasks import TASKS
 from rnn_study.tasks.corpus import END, Corpus
 
 TEXT: Final = """\
-Prints how a trained language model goes on after a prompt. Each next word is drawn from what the
-network finds likely; at temperature 0 it is the likeliest one, and the text ends in the attractor
-of the network that reads its own words: it then says after how many words it repeats itself."""
+Prints how a trained language model goes on after a prompt: the network after its best epoch, that
+of the lowest validation perplexity. Each next word is drawn from what the network finds likely; at
+temperature 0 it is the likeliest one, and the text ends in the attractor of the network that reads
+its own words: it then says after how many words it repeats itself."""
 
 
 @dataclass(frozen=True)
@@ -70,13 +71,14 @@ def write(settings: Settings) -> None:
     trial = trial_of(aggregate.one(runs, cell=settings.cell, seed=settings.seed))
     corpus = Corpus.open(texts.fetch(execution.corpora, trial.corpus), trial.corpus)
     words = [corpus.token("prompt", w, trial.vocabulary) for w in settings.prompt.split()]
-    tokens = written(trial, _params(execution, trial), [corpus.numbers[END], *words], settings)
+    tokens = written(trial, best_network(execution, trial), [corpus.numbers[END], *words], settings)
     print(shown(corpus, [*words, *tokens.tolist()]))
     if settings.temperature == 0:
         print(f"\n{told(repetition(tokens), len(tokens))}")
 
 
-def _params(execution: Execution, trial: Trial) -> dict[str, np.ndarray]:
+def best_network(execution: Execution, trial: Trial) -> dict[str, np.ndarray]:
+    """The parameters, by name, whose perplexity is in the tables; InvalidInput where none lie."""
     from rnn_study.training import Checkpoints
 
     state = Checkpoints(storage.files(execution.checkpoints)).load(trial)
@@ -84,7 +86,7 @@ def _params(execution: Execution, trial: Trial) -> dict[str, np.ndarray]:
         raise InvalidInput(
             "storage", str(execution.storage), f"it has no checkpoint of trial {trial.id}"
         )
-    return state.params
+    return state.best
 
 
 @torch.no_grad()

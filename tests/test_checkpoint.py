@@ -37,6 +37,7 @@ def ends(members, checkpoints):
         assert state.finished
         history = {k: v.tobytes() for k, v in state.history.items() if k != "seconds"}
         params = {k: v.tobytes() for k, v in state.params.items()}
+        assert not state.best  # the task has no test data, and no table of its best epoch
         found[trial] = (state.epoch, state.status, state.steps, history, params)
     return found
 
@@ -46,11 +47,12 @@ def state_of(epoch, status="training", value=1.0):
     array = np.full((3, 2), value, dtype=np.float32)
     history = {"epoch": np.arange(1, epoch + 1), "val_loss": np.full(epoch, np.nan)}
     moments = {"w": array / 2}
-    return Checkpoint(epoch, status, 10 * epoch, {"w": array}, moments, moments, history)
+    best = {"w": array + 1}
+    return Checkpoint(epoch, status, 10 * epoch, {"w": array}, moments, moments, history, best=best)
 
 
 def same(one, other):
-    groups = ("params", "first", "second", "history")
+    groups = ("params", "first", "second", "history", "best")
     assert (one.epoch, one.status, one.steps) == (other.epoch, other.status, other.steps)
     for ours, theirs in ((getattr(one, g), getattr(other, g)) for g in groups):
         assert ours.keys() == theirs.keys()

@@ -13,6 +13,8 @@ from texts import TRIAL, pack_of
 from rnn_study.cells import CELLS
 from rnn_study.config import Pack
 from rnn_study.errors import InvalidInput
+from rnn_study.execution import Execution
+from rnn_study.sample import best_network
 from rnn_study.tasks.corpus import Corpus
 from rnn_study.training import Checkpoints, train
 from rnn_study.training.members import Members
@@ -20,7 +22,7 @@ from rnn_study.training.noise import dropout_keys, random_bytes
 from rnn_study.training.reading import Reading, evaluate
 from rnn_study.training.replayed_reading import ReplayedReading
 from rnn_study.training.schedule import plateaus
-from rnn_study.training.streams import Streams
+from rnn_study.training.streams import Streams, data_of
 from rnn_study.training.tied import TiedNetwork
 
 
@@ -108,11 +110,11 @@ class Stopped(Exception):
     """Ends a training within an epoch."""
 
 
-def stopped_after(batches, checkpoints, runner):
-    """A runner that writes a checkpoint after this batch of the second epoch, and dies."""
+def stopped_after(batches, checkpoints, runner, epochs=1):
+    """A runner that writes a checkpoint after this batch of the epoch after `epochs`, and dies."""
 
     def keep(members: Members) -> None:
-        if members.epochs[0] == 1 and members.place.batches[0] == batches:
+        if members.epochs[0] == epochs and members.place.batches[0] == batches:
             members.save_all(checkpoints)
             raise Stopped
 
@@ -139,6 +141,34 @@ def test_training_goes_on_from_the_middle_of_an_epoch_to_the_same_bits(
         assert missing == (1 if trial in pack[:2] else 0)
         for name, values in found.history.items():
             assert values.tobytes() == whole[trial].history[name][missing:].tobytes(), name
+
+
+@pytest.mark.parametrize("runner", [Reading, ReplayedReading])
+def test_the_network_of_the_best_epoch_is_kept_wherever_training_was_cut_off(
+    runner, corpora, tmp_path
+):
+    """Rates are so high that the best epoch is seldom the last, and another for each member."""
+    pack = [replace(t, epochs=6, learning_rate=t.learning_rate * 30) for t in pack_of(3)]
+    whole, cut = Checkpoints(tmp_path / "checkpoints"), Checkpoints(tmp_path / "cut")
+    found = results(pack, whole, corpora=corpora)
+    for epochs in (1, 2):
+        results(pack, cut, runner=runner, epochs=epochs, corpora=corpora)
+    for trial in pack[:2]:
+        with pytest.raises(Stopped):
+            results([trial], cut, runner=stopped_after(5, cut, runner, 3), corpora=corpora)
+        assert cut.load(trial).batches == 5
+    results(pack, cut, runner=runner, corpora=corpora)
+    network = TiedNetwork(TRIAL)
+    data, epochs = data_of(pack, corpora, torch.device("cpu")), set()
+    for trial in pack:
+        history = found[trial].history
+        at = int(history["val_perplexity"].argmin())
+        best = network.flatten([best_network(Execution(storage=tmp_path), trial)])
+        for split in ("val", "test"):
+            assert evaluate(network, best, data[split]).item() == history[f"{split}_loss"][at]
+        assert torch.equal(network.flatten([cut.load(trial).best]), best)
+        epochs.add(at)
+    assert len(epochs) == 3 and 0 in epochs and 5 not in epochs
 
 
 @pytest.mark.parametrize("runner", [Reading, ReplayedReading])

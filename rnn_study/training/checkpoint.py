@@ -22,7 +22,7 @@ from safetensors.numpy import save as dump_tensors
 from rnn_study.config import Trial
 from rnn_study.training.files import Files, Folder
 
-_MAY_BE_EMPTY = ("first", "second", "history", "place")
+_GROUPS = ("params", "first", "second", "history", "place", "best")
 
 KEPT = 2
 """Checkpoints of a trial that are kept: the newest, and the one before in case it is damaged."""
@@ -50,6 +50,8 @@ class Checkpoint:
     """Batches done of the epoch after these."""
     place: dict[str, np.ndarray] = field(default_factory=dict)
     """What the rest of that epoch needs to know of them."""
+    best: dict[str, np.ndarray] = field(default_factory=dict)
+    """The parameters after the epoch with the best validation value, of a task with test data."""
 
     @property
     def finished(self) -> bool:
@@ -69,7 +71,7 @@ class Checkpoints:
         Later ones are dropped too where they are damaged. Sound ones are another study's, which
         trains the same trial at this time and is ahead.
         """
-        groups = {g: getattr(state, g) for g in ("params", "first", "second", "history", "place")}
+        groups = {group: getattr(state, group) for group in _GROUPS}
         tensors = {
             f"{group}.{name}": np.asarray(array, order="C")
             for group, arrays in groups.items()
@@ -146,20 +148,16 @@ def _read(files: Files, stem: str, trial: Trial) -> Checkpoint:
         raise ValueError("the checksum of its tensors is wrong")
     if about["id"] != trial.id:
         raise ValueError(f"it belongs to trial {about['id']}")
-    groups: dict[str, dict[str, np.ndarray]] = {g: {} for g in _MAY_BE_EMPTY}
+    groups: dict[str, dict[str, np.ndarray]] = {group: {} for group in _GROUPS}
     for key, array in sorted(load_tensors(data).items()):  # it has an order of its own
         group, name = key.split(".", 1)
-        groups.setdefault(group, {})[name] = array
+        groups[group][name] = array
     return Checkpoint(
         epoch=about["epoch"],
         status=about["status"],
         steps=about["steps"],
-        params=groups["params"],
-        first=groups["first"],
-        second=groups["second"],
-        history=groups["history"],
         batches=about.get("batches", 0),
-        place=groups["place"],
+        **groups,
     )
 
 

@@ -58,6 +58,9 @@ class Members:
     """What a text has beside."""
     place: Place | None = None
     """None: they have not begun the epoch to come."""
+    best: Float[Tensor, "S P"] | None = None
+    """On the host: the parameters after the epoch with the best validation value, of a task with
+    test data, whose tables are of that epoch; the initial ones before there is any."""
     saved: float = field(default_factory=time.monotonic)
     """When checkpoints of all were last due."""
 
@@ -82,6 +85,7 @@ class Members:
         fresh = {trial: _fresh(network, trial) for trial in trials if states[trial] is None}
         begun = [states[trial] or fresh[trial] for trial in trials]
         data = data_of(trials, corpora, device)
+        tested = network.task.metric.tested
         return cls(
             trials,
             network,
@@ -97,6 +101,7 @@ class Members:
             data["val"],
             data.get("test"),
             _place(begun, device),
+            network.flatten([state.best or state.params for state in begun]) if tested else None,
         )
 
     def rates(self, losses: np.ndarray | None = None) -> np.ndarray:
@@ -112,7 +117,11 @@ class Members:
         )
 
     def record(self, metrics: dict[str, np.ndarray]) -> None:
-        """Appends the metrics of the epoch that is counted, (S,) each, to the histories."""
+        """Appends the metrics of the epoch that is counted, (S,) each, to the histories, and keeps
+        the parameters of the members that were never better."""
+        if self.best is not None:
+            better = torch.from_numpy(self._better(metrics[self.network.task.metric.column]))
+            self.best[better] = self.flat[better.to(self.flat.device)].cpu()
         rows = {"epoch": self.epochs, **metrics}
         self.histories = [
             {
@@ -121,6 +130,19 @@ class Members:
             }
             for s, past in enumerate(self.histories)
         ]
+
+    def _better(self, values: np.ndarray) -> np.ndarray:
+        """(S,) bool: whose validation value, (S,), is better than those of all epochs before; as
+        `summary` counts them, the first of equals and none that is not finite."""
+        metric = self.network.task.metric
+        better = np.isfinite(values)
+        for s, past in enumerate(self.histories):
+            earlier = past.get(metric.column, values[:0])
+            earlier = earlier[np.isfinite(earlier)]
+            if better[s] and len(earlier):
+                before = metric.best(earlier)
+                better[s] = metric.best((before, values[s])) != before
+        return better
 
     def save(self, checkpoints: Checkpoints, status: Sequence[str], which: np.ndarray) -> None:
         """Writes a checkpoint of each member in `which`, (S,) bool."""
@@ -141,6 +163,7 @@ class Members:
                 place={k: v[s].cpu().numpy() for k, v in self.place.values.items()}
                 if self.place
                 else {},
+                best={} if self.best is None else self.network.named(self.best[s]),
             )
             checkpoints.save(self.trials[s], state)
 
@@ -165,6 +188,7 @@ class Members:
             training=training,
             validation=validation,
             place=self.place and self.place.keep(members),
+            best=None if self.best is None else self.best[torch.from_numpy(rows)],
         )
 
     def abreast(self) -> list[Members]:
