@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,8 @@ from rnn_study.tasks.corpus import tokenise
 matplotlib.get_cachedir()  # the user's own, remembered before a test changes HOME
 if importlib.util.find_spec("mlflow"):  # not on every machine that only trains
     import rnn_study.tracking  # noqa: F401  (before a test imports MLflow, which then reports its use)
+# likewise: the native library is compiled once, not again in every home that a test makes
+os.environ.setdefault("XDG_CACHE_HOME", str(Path.home() / ".cache"))
 STUDIES = "tests/studies/"
 """Whole studies as users run them, each with a Ray of its own."""
 

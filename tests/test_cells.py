@@ -9,6 +9,7 @@ from small import B, H, I, S, T, normal, parameters, require_grad
 
 from rnn_study.cells import CELLS, Cell
 from rnn_study.cells.lstm import from_torch, to_torch
+from rnn_study.native import library
 from rnn_study.randomness import generator
 
 EVERY_CELL = pytest.mark.parametrize("name", CELLS)
@@ -19,6 +20,17 @@ READ = {
     "one output": lambda outputs, last: outputs[:, outputs.shape[1] // 2],
 }
 """Ways to use what `scan` returns. A fused backward pass can fail in one of them only."""
+
+
+@pytest.fixture(autouse=True, params=["vectors", "tiles", "torch"])
+def arithmetic(request, monkeypatch):
+    """The native library on vectors, or for float32 on tiles, or torch's operations."""
+    monkeypatch.setenv(library.SWITCH, "0" if request.param == "torch" else "1")
+    if request.param != "torch":
+        native = library.for_tensor(torch.empty(0))
+        if native is None or (request.param == "tiles" and not native.tiles):
+            pytest.skip("not on this machine")
+        monkeypatch.setattr(library, "TILES_PAY", 0 if request.param == "tiles" else float("inf"))
 
 
 def a_sequence(cell, members=S, steps=T, dtype=torch.float32):

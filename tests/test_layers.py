@@ -22,6 +22,7 @@ CORE = (
     "trials",
     "tasks",
     "cells",
+    "native",
     "training",
     "dynamics",
 )

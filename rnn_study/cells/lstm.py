@@ -13,7 +13,9 @@ from torch.nn.functional import pad
 
 from rnn_study.cells.cell import Cell, Parameters, Weights, uniform
 from rnn_study.cells.memory import blocks, dense, rows
+from rnn_study.cells.native_lstm import NativeScan
 from rnn_study.cells.tape import as_columns, stacked, tape
+from rnn_study.native.library import for_tensor
 
 
 class LSTM(Cell):
@@ -58,13 +60,17 @@ class LSTM(Cell):
     def scan(
         self, weights: Weights, x: Float[Tensor, "S T B I"], state: Float[Tensor, "S B D"]
     ) -> tuple[Float[Tensor, "S T B H"], Float[Tensor, "S B D"]]:
-        if x.shape[2] == 1:  # a product of width one rounds otherwise for one member than for many
-            outputs, state = self.scan(weights, pad(x, (0, 0, 0, 1)), pad(state, (0, 0, 0, 1)))
-            return outputs[:, :, :1], state[:, :1]
         bias = weights["b_x"] + weights["b_h"]
         h, c = state.chunk(2, -1)
         given = (x, weights["w_x"], weights["w_h"], bias, h, c)
         kept = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in given)
+        library = for_tensor(x)
+        if library is not None:
+            outputs, h, c = NativeScan.apply(library, *given, kept)
+            return outputs, torch.cat((h, c), -1)
+        if x.shape[2] == 1:  # a product of width one rounds otherwise for one member than for many
+            outputs, state = self.scan(weights, pad(x, (0, 0, 0, 1)), pad(state, (0, 0, 0, 1)))
+            return outputs[:, :, :1], state[:, :1]
         outputs, h, c = _Scan.apply(*given, kept)
         return outputs, torch.cat((h, c), -1)
 

@@ -14,7 +14,9 @@ from torch.nn.functional import pad
 from rnn_study.cells.cell import Cell, Parameters, Weights, uniform
 from rnn_study.cells.exponential import matrix_exp
 from rnn_study.cells.memory import blocks, dense, rows
+from rnn_study.cells.native_orthogonal import NativeScan
 from rnn_study.cells.tape import as_columns, stacked, tape
+from rnn_study.native.library import for_tensor
 
 SQUARINGS = {"cpu": None, "meta": 2, "cuda": 8}
 """Of the exponential, by device: on a CPU as many as a pack needs, most often none or one. A GPU is
@@ -59,10 +61,14 @@ class Orthogonal(Cell):
     def scan(
         self, weights: Weights, x: Float[Tensor, "S T B I"], state: Float[Tensor, "S B D"]
     ) -> tuple[Float[Tensor, "S T B H"], Float[Tensor, "S B D"]]:
+        given = (x, weights["w_x"], weights["w_h"], weights["b"], state)
+        library = for_tensor(x)
+        if library is not None:
+            return NativeScan.apply(library, *given)
         if x.shape[2] == 1:  # a product of width one rounds otherwise for one member than for many
             outputs, state = self.scan(weights, pad(x, (0, 0, 0, 1)), pad(state, (0, 0, 0, 1)))
             return outputs[:, :, :1], state[:, :1]
-        return _Scan.apply(x, weights["w_x"], weights["w_h"], weights["b"], state)
+        return _Scan.apply(*given)
 
 
 class _Scan(torch.autograd.Function):

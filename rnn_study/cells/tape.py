@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from rnn_study.cells.memory import rows
+from rnn_study.cells.memory import dense, rows
 
 
 def tape(
@@ -38,6 +38,13 @@ def stacked(*weights: Float[Tensor, "S _ N"]) -> Float[Tensor, "S K N"]:
     out = rows(members, height * width, weights[0]).unflatten(1, (height, width))
     torch.cat(weights, 1, out=out)
     return out
+
+
+def stacked_densely(*weights: Float[Tensor, "S _ N"]) -> Float[Tensor, "S K N"]:
+    """The same, without gaps between members."""
+    members, _, width = weights[0].shape
+    out = dense(members, sum(weight.shape[1] for weight in weights), width, like=weights[0])
+    return torch.cat(weights, 1, out=out)
 
 
 def as_columns(flat: Float[Tensor, "S N"], batch: int) -> Float[Tensor, "S M B"]:

@@ -1,0 +1,53 @@
+// What Python calls. Every function comes for float32 and float64 on vectors, and where the processor
+// has them for float32 on tiles. All return zero, or one if there was no memory.
+#include "lstm.h"
+#include "orthogonal.h"
+
+namespace {
+
+template <class F>
+int guarded(F f) {
+  try {
+    f();
+    return 0;
+  } catch (const std::bad_alloc&) {
+    return 1;
+  }
+}
+
+}  // namespace
+
+#define FUNCTIONS(KIND, T, PRODUCTS)                                                              \
+  int orthogonal_forward_##KIND(Shape n, const T* x, const T* w, const T* b, const T* h0,         \
+                                T* tape) {                                                        \
+    return guarded([&] { orthogonal_forward<T, PRODUCTS>(n, x, w, b, h0, tape); });               \
+  }                                                                                               \
+  int orthogonal_backward_##KIND(Shape n, const T* w, const T* tape, Outputs<T> d_outputs,        \
+                                 const T* d_last, T* d_x, T* d_w, T* d_b, T* d_h0) {              \
+    return guarded([&] {                                                                          \
+      orthogonal_backward<T, PRODUCTS>(n, w, tape, d_outputs, d_last, d_x, d_w, d_b, d_h0);       \
+    });                                                                                           \
+  }                                                                                               \
+  int lstm_forward_##KIND(Shape n, const T* x, const T* w, const T* h0, const T* c0, T* tape,     \
+                          T* gates, T* cells, T* last_c, long kept) {                             \
+    return guarded([&] {                                                                          \
+      lstm_forward<T, PRODUCTS>(n, x, w, h0, c0, tape, gates, cells, last_c, kept);               \
+    });                                                                                           \
+  }                                                                                               \
+  int lstm_backward_##KIND(Shape n, const T* w, const T* tape, const T* gates, const T* cells,    \
+                           Outputs<T> d_outputs, const T* d_last_h, const T* d_last_c, T* d_x,    \
+                           T* d_w, T* d_h0, T* d_c0) {                                            \
+    return guarded([&] {                                                                          \
+      lstm_backward<T, PRODUCTS>(n, w, tape, gates, cells, d_outputs, d_last_h, d_last_c, d_x,    \
+                                 d_w, d_h0, d_c0);                                                \
+    });                                                                                           \
+  }
+
+extern "C" {
+FUNCTIONS(float32, float, Vectors<float>)
+FUNCTIONS(float64, double, Vectors<double>)
+#ifdef TILES
+FUNCTIONS(tiles, float, Tiles)
+int tiles_allowed() { return allowed(); }
+#endif
+}
