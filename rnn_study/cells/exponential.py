@@ -9,6 +9,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from rnn_study.cells.native_exponential import NativeExponential
+from rnn_study.native.library import for_tensor
+
 _LARGEST = {torch.float32: 3.3, torch.float64: 1.1}
 """Norms for which the Taylor polynomial is the exponential to rounding: x^19 / 19! is below it."""
 # fmt: off
@@ -46,6 +49,17 @@ def matrix_exp(
     not finite, and no other does for it.
     """
     return _Exponential.apply(skew, squarings)
+
+
+def exponential_of_upper(
+    upper: Float[Tensor, "S H H"], squarings: int | None = None
+) -> Float[Tensor, "S H H"]:
+    """exp(A - A'), where A is the part above the diagonal; as `matrix_exp`, on a CPU natively."""
+    library = for_tensor(upper) if squarings is None else None
+    if library is not None:
+        return NativeExponential.apply(library, upper, _LARGEST[upper.dtype])
+    above = upper.triu(1)
+    return matrix_exp(above - above.mT, squarings)
 
 
 class _Exponential(torch.autograd.Function):

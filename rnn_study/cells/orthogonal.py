@@ -12,7 +12,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn.functional import pad
 
 from rnn_study.cells.cell import Cell, Parameters, Weights, uniform
-from rnn_study.cells.exponential import matrix_exp
+from rnn_study.cells.exponential import exponential_of_upper
 from rnn_study.cells.memory import blocks, dense, rows
 from rnn_study.cells.native_orthogonal import NativeScan
 from rnn_study.cells.tape import as_columns, stacked, tape
@@ -48,9 +48,9 @@ class Orthogonal(Cell):
         return {"w_x": w_x.astype(np.float32), "skew": skew, "b": uniform(rng, 0.01, hidden)}
 
     def weights(self, params: Parameters) -> Weights:
-        upper = params["skew"].triu(1)
+        upper = params["skew"]
         squarings = SQUARINGS.get(upper.device.type, SQUARINGS["cuda"])
-        return {**params, "w_h": matrix_exp(upper - upper.mT, squarings)}
+        return {**params, "w_h": exponential_of_upper(upper, squarings)}
 
     def step(
         self, weights: Weights, x: Float[Tensor, "S B I"], state: Float[Tensor, "S B D"]

@@ -1,5 +1,6 @@
 // What Python calls. Every function comes for float32 and float64 on vectors, and where the processor
 // has them for float32 on tiles. All return zero, or one if there was no memory.
+#include "exponential.h"
 #include "lstm.h"
 #include "orthogonal.h"
 
@@ -17,6 +18,33 @@ int guarded(F f) {
 
 }  // namespace
 
+#define EXPONENTIAL(KIND, T, PRODUCTS)                                                            \
+  int powers_##KIND(Shape n, const T* a, double largest, T* powers, std::int64_t* halvings) {      \
+    return guarded([&] {                                                                          \
+      Exponential<T, PRODUCTS> e(n.hidden);                                                       \
+      for (long s = 0; s < n.members; ++s)                                                        \
+        halvings[s] = e.powers(a + s * n.hidden * n.hidden, largest, powers + 4 * s * e.size);    \
+    });                                                                                           \
+  }                                                                                               \
+  int exponential_##KIND(Shape n, const T* powers, const std::int64_t* halvings, T* c,            \
+                         T* squared, T* out) {                                                    \
+    return guarded([&] {                                                                          \
+      Exponential<T, PRODUCTS> e(n.hidden);                                                       \
+      for (long s = 0; s < n.members; ++s)                                                        \
+        e.value(powers + 4 * s * e.size, halvings[s], c + s * e.size,                             \
+                squared + s * n.steps * e.size, out + s * n.hidden * n.hidden);                   \
+    });                                                                                           \
+  }                                                                                               \
+  int exponential_backward_##KIND(Shape n, const T* powers, const std::int64_t* halvings,         \
+                                  const T* c, const T* squared, const T* d, T* d_a) {             \
+    return guarded([&] {                                                                          \
+      Exponential<T, PRODUCTS> e(n.hidden);                                                       \
+      for (long s = 0; s < n.members; ++s)                                                        \
+        e.gradient(powers + 4 * s * e.size, halvings[s], c + s * e.size,                          \
+                   squared + s * n.steps * e.size, d + s * n.hidden * n.hidden,                   \
+                   d_a + s * n.hidden * n.hidden);                                                \
+    });                                                                                           \
+  }
 #define FUNCTIONS(KIND, T, PRODUCTS)                                                              \
   int orthogonal_forward_##KIND(Shape n, const T* x, const T* w, const T* b, const T* h0,         \
                                 T* tape) {                                                        \
@@ -45,9 +73,12 @@ int guarded(F f) {
 
 extern "C" {
 FUNCTIONS(float32, float, Vectors<float>)
+EXPONENTIAL(float32, float, Vectors<float>)
 FUNCTIONS(float64, double, Vectors<double>)
+EXPONENTIAL(float64, double, Vectors<double>)
 #ifdef TILES
 FUNCTIONS(tiles, float, Tiles)
+EXPONENTIAL(tiles, float, Tiles)
 int tiles_allowed() { return allowed(); }
 #endif
 }

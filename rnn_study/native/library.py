@@ -29,6 +29,8 @@ SWITCH = "RNN_STUDY_NATIVE"
 SOURCES = Path(__file__).parent
 FLAGS = ("-O3", "-march=native", "-std=c++17", "-fno-math-errno", "-fno-trapping-math")
 _FLAGS_OF_X86 = ("-mprefer-vector-width=512",)
+LANES = 16
+"""Numbers to whose multiples rows of its own matrices are padded (`LANES` in the sources)."""
 TILES_PAY = 10_000
 """Weights of a step from which its products are faster on the matrix units than on vectors."""
 _log = logging.getLogger(__name__)
@@ -70,7 +72,7 @@ class Library:
             _log.warning("the system does not let this process use the processor's matrix units")
 
     def call(
-        self, name: str, shape: Shape, weight: Tensor, *given: Tensor | Outputs | int | None
+        self, name: str, shape: Shape, weight: Tensor, *given: Tensor | Outputs | int | float | None
     ) -> None:
         """Calls a function on contiguous tensors that have the type of `weight`, (S, K, N).
 
@@ -84,10 +86,12 @@ class Library:
             raise MemoryError(f"no memory for {name} on {shape.hidden} units")
 
 
-def _value(given: Tensor | Outputs | int | None) -> ctypes._SimpleCData | Outputs | None:
+def _value(given: Tensor | Outputs | int | float | None) -> ctypes._SimpleCData | Outputs | None:
     if isinstance(given, Tensor):
         assert given.is_contiguous()
         return ctypes.c_void_p(given.data_ptr())
+    if isinstance(given, float):
+        return ctypes.c_double(given)
     return ctypes.c_long(given) if isinstance(given, int) else given
 
 

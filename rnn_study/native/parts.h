@@ -81,22 +81,22 @@ inline void turn(const Half* from, Half* to) {
 
 // A left factor from its rows.
 inline void in_rows(const float* a, long lda, long rows, long cols, Half* to) {
-  const long inner = count(cols, INNER);
-  for (long m = 0; m < rows; ++m)
-    for (long k = 0; k < inner; ++k)
-      split_row(a + m * lda + k * INNER, cols - k * INNER,
-                to + (m / SIDE * inner + k) * PARTS + m % SIDE * INNER, TILE);
+  for (long m = 0; m < rows; m += SIDE)
+    for (long k = 0; k < cols; k += INNER, to += PARTS)
+      for (long r = 0; r < SIDE && m + r < rows; ++r)
+        split_row(a + (m + r) * lda + k, cols - k, to + r * INNER, TILE);
 }
 
 // A right factor from its rows.
 inline void in_pairs(const float* b, long ldb, long rows, long cols, Half* to) {
-  const long inner = count(rows, INNER);
-  for (long k = 0; k < inner * INNER; k += 2)
-    for (long n = 0; n < cols; n += SIDE) {
-      const float* even = b + k * ldb + n;
-      split_pair(k < rows ? even : nullptr, k + 1 < rows ? even + ldb : nullptr, cols - n,
-                 to + (n / SIDE * inner + k / INNER) * PARTS + k % INNER * SIDE, TILE);
-    }
+  for (long n = 0; n < cols; n += SIDE)
+    for (long k = 0; k < rows; k += INNER, to += PARTS)
+      for (long r = 0; r < INNER; r += 2) {
+        const long row = k + r;
+        const float* even = b + row * ldb + n;
+        split_pair(row < rows ? even : nullptr, row + 1 < rows ? even + ldb : nullptr, cols - n,
+                   to + r * SIDE, TILE);
+      }
 }
 
 // A left factor from its columns: the transpose of `a`, which has `rows` rows.
