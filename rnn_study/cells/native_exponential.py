@@ -15,7 +15,7 @@ from rnn_study.native.library import LANES, Library, Shape
 class NativeExponential(Function):
     """From A (S, H, H), of which only the part above the diagonal counts, to exp(A - A').
 
-    As `exponential.matrix_exp` computes it. Matrices are halved until their norm is below `largest`.
+    As `exponential.matrix_exp` computes it: halved until the norm of A - A' is below `largest`.
     """
 
     @staticmethod

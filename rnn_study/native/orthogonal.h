@@ -48,19 +48,20 @@ void orthogonal_backward(const Shape& n, const T* weight, const T* tape, const O
     for (long t = n.steps - 1; t >= 0; --t) {
       const T* h = of_member + (t + 1) * n.batch * K;
       T* d_z = back.of_step(t);
-      std::memset(sums, 0, H * sizeof(T));
-      for (long row = 0; row < n.batch; ++row) {
-        const T *value = h + row * K, *given = back.of_state(row);
-        const T* extra = d_outputs.row(s, t, row);
-        T* to = d_z + row * back.wide;
-        sweep(H, T(), [&](long j, auto kind) {
-          using X = decltype(kind);
-          X d = load<X>(given + j);
+      sweep(H, T(), [&](long j, auto kind) {
+        using X = decltype(kind);
+        X sum{};
+        for (long row = 0; row < n.batch; ++row) {
+          const T* extra = d_outputs.row(s, t, row);
+          const X value = load<X>(h + row * K + j);
+          X d = load<X>(back.of_state(row) + j);
           if (extra) d += load<X>(extra + j);
-          store(to + j, load<X>(value + j) == 0 ? X{} : d);
-        });
-        for (long j = 0; j < H; ++j) sums[j] += value[j] < 0 ? -to[j] : to[j];
-      }
+          d = value == 0 ? X{} : d;
+          store(d_z + row * back.wide + j, d);
+          sum += value < 0 ? -d : d;
+        }
+        store(sums + j, sum);
+      });
       for (long j = 0; j < H; ++j) db[j] += sums[j];
       back.step(t, of_member, d_x ? d_x + s * n.steps * n.batch * n.inputs : nullptr);
     }

@@ -4,6 +4,9 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#ifdef __AVX512F__
+#include <immintrin.h>
+#endif
 
 typedef float Floats __attribute__((vector_size(64)));
 typedef std::int32_t Ints __attribute__((vector_size(64)));
@@ -57,9 +60,31 @@ inline void sweep(long n, double, F f) {
   for (long j = 0; j < n; ++j) f(j, double());
 }
 
-// exp(x) for x <= 0, to two units in the last place: 2^n times a polynomial of the rest.
 template <class X>
-inline X exp_of_negative(X x) {
+inline X absolute(X x) {
+  return bits<X>(bits<typename Bits<X>::type>(x) & INT32_MAX);
+}
+inline double absolute(double x) { return std::fabs(x); }
+
+// 1 / x for x from 1 to 2, to the last place; NaN of NaN.
+template <class X>
+inline X reciprocal(X x) {
+  return 1.0f / x;
+}
+#ifdef __AVX512F__
+inline Floats reciprocal(Floats x) {
+  const Floats y = bits<Floats>(_mm512_rcp14_ps(bits<__m512>(x)));  // 14 bits; Newton doubles them
+  return y + y * (1.0f - x * y);
+}
+#endif
+
+// exp(x) for x <= 0 in two parts, to two units in the last place: scale (1 + rest).
+template <class X>
+struct Exp {
+  X scale, rest;
+};
+template <class X>
+inline Exp<X> exp_of_negative(X x) {
   using I = typename Bits<X>::type;
   x = x < -87.0f ? X{} - 87.0f : x;  // below, the result is no normal number
   const X shifted = x * 1.44269504f + 12582912.0f;  // 1.5 * 2^23: the integer is in the last bits
@@ -69,32 +94,27 @@ inline X exp_of_negative(X x) {
   p = p * r + 4.166838736e-2f;
   p = p * r + 1.666652069e-1f;
   p = p * r + 4.999999345e-1f;
-  p = (p * r) * r + r + 1.0f;
-  return p * bits<X>(I((bits<I>(shifted) << 23) + 0x3f800000));
-}
-inline double exp_of_negative(double x) { return std::exp(x); }
-
-template <class X>
-inline X absolute(X x) {
-  return x < 0 ? -x : x;
+  return {bits<X>(I((bits<I>(shifted) << 23) + 0x3f800000)), (p * r) * r + r};
 }
 
 template <class X>
 inline X sigmoid(X x) {
-  const X e = exp_of_negative(-absolute(x));
-  return (x < 0 ? e : X{} + 1) / (e + 1);
+  const Exp<X> exp = exp_of_negative(-absolute(x));
+  const X e = exp.scale * exp.rest + exp.scale;
+  return (x < 0 ? e : X{} + 1.0f) * reciprocal(X(e + 1.0f));
+}
+inline double sigmoid(double x) {
+  const double e = std::exp(-std::fabs(x));
+  return (x < 0 ? e : 1) / (e + 1);
 }
 
 template <class X>
 inline X tanh_of(X x) {
-  const X z = x * x;
-  X p = z * -5.704986770e-3f + 2.063908700e-2f;  // minimax below 0.625, to 4e-9
-  p = p * z - 5.373971500e-2f;
-  p = p * z + 1.333144220e-1f;
-  p = p * z - 3.333328194e-1f;
-  const X small = (p * z) * x + x;
-  const X size = absolute(x), e = exp_of_negative(size * -2.0f);
-  const X large = (1.0f - e) / (1.0f + e);
-  return size < 0.625f ? small : (x < 0 ? -large : large);
+  using I = typename Bits<X>::type;
+  const X size = absolute(x);
+  const Exp<X> exp = exp_of_negative(size * -2.0f);
+  const X less = exp.scale * exp.rest + (exp.scale - 1.0f);  // exp(-2 |x|) - 1, exact near zero
+  const X value = (0.0f - less) * reciprocal(X(less + 2.0f));
+  return bits<X>(bits<I>(value) | (bits<I>(x) & INT32_MIN));
 }
 inline double tanh_of(double x) { return std::tanh(x); }
