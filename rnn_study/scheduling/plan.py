@@ -11,7 +11,13 @@ import torch
 from rnn_study.config import Condition, Pack, Study, Trial
 from rnn_study.execution import Execution
 from rnn_study.scheduling.agenda import Agenda
-from rnn_study.scheduling.cluster import address, connection, local_resources, require_device
+from rnn_study.scheduling.cluster import (
+    Resources,
+    address,
+    connection,
+    local_resources,
+    require_device,
+)
 from rnn_study.scheduling.sizes import pack_sizes
 from rnn_study.search import Search
 from rnn_study.tracking import Results, finished_trials
@@ -60,17 +66,21 @@ def plan(study: Study, execution: Execution) -> Plan:
     require_device(study, resources)
     sizes = pack_sizes(execution, resources)
     agenda = Agenda(study, sizes, finished_trials(uri, study), lookup)
-    waiting = agenda.ready
-    seconds = None
-    if resources.device == "cpu":
-        seconds = _guess(waiting, agenda.later, resources.packs_at_once(execution))
     line = resources.describe(execution)
     searches = [
         Searching(condition, search.search, len(search.done), best[0].rate if best else None)
         for condition, search in agenda.searches.items()
         for best in [search.best]
     ]
-    return Plan(waiting, agenda.earlier, searches, line, seconds)
+    seconds = remaining(agenda, execution, resources)
+    return Plan(agenda.ready, agenda.earlier, searches, line, seconds)
+
+
+def remaining(agenda: Agenda, execution: Execution, resources: Resources) -> float | None:
+    """A guess of the seconds that training takes, at most; None where it is on a GPU."""
+    if resources.device != "cpu":
+        return None
+    return _guess(agenda.ready, agenda.later, resources.packs_at_once(execution))
 
 
 def _guess(waiting: Sequence[Pack], later: Sequence[Trial], at_once: int) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
 import time
@@ -34,7 +35,9 @@ from rnn_study.scheduling.cluster import (
 from rnn_study.scheduling.feed import Feed
 from rnn_study.scheduling.interruption import Signals
 from rnn_study.scheduling.lock import lease, study_lock
+from rnn_study.scheduling.plan import remaining
 from rnn_study.scheduling.sizes import pack_sizes, reserved
+from rnn_study.tally import about
 from rnn_study.tasks.corpus import Corpus
 from rnn_study.tracking import SEARCH, Results, Tracker, read_histories, read_runs
 from rnn_study.training import Checkpoints
@@ -51,10 +54,15 @@ _TUNE_SETTINGS = {
 }
 
 
+LONG = 86_400.0
+"""Seconds on CPUs that a user is warned of: what trains for more than a day is meant for a GPU."""
 _SCRATCH = "ray"
 """Tune's folder within that of the study, while packs train."""
 OPTUNA = "optuna.db"
 """The Optuna studies of all conditions, one SQLite file, which optuna-dashboard opens."""
+
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -108,6 +116,13 @@ def run(
             texts.save(corpus, execution.corpora)
         finished = tracker.finished()
         agenda = Agenda(study, sizes, finished, Results(uri, study.name))
+        left = remaining(agenda, execution, resources)
+        if left is not None and left > LONG:
+            _log.warning(
+                "%s may train for about %s on CPUs: it is of a size for GPUs; --dry-run tells more",
+                study.name,
+                about(left),
+            )
         unclaimed = tracker.finished(SEARCH) & {trial.id for trial in study.trials()}
         lacking = agenda.searches and not (folder / OPTUNA).exists()
         if not agenda.over or lacking or unclaimed:

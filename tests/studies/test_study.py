@@ -9,7 +9,7 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
-from commands import Storage, processes
+from commands import Storage, processes, wait_until
 from mlflow.tracking import MlflowClient
 from web import Web
 
@@ -47,6 +47,25 @@ def test_its_log_is_plain_lines_with_the_progress_of_each_pack(done):
     assert "Traceback" not in process.stdout + process.stderr
     for cell in ("lstm", "stable_lstm", "orthogonal"):
         assert re.search(rf"^\[ *\d+:\d\d\] .*\b{cell}, length 50", process.stdout, re.M)
+
+
+def test_what_would_train_for_days_on_cpus_says_so_in_a_line_at_its_start(done, tmp_path):
+    _, small = done
+    assert "on CPUs" not in small.stdout + small.stderr
+    storage = Storage(tmp_path / "storage", "symbol-length")
+    driver = storage.start("--preset", "paper", "--device", "cpu")
+    try:
+        wait_until(lambda: "to train in" in storage.output, 90, "the plan")
+    finally:
+        storage.close()
+    assert driver.returncode == 143
+    (line,) = [line for line in storage.output.splitlines() if "on CPUs" in line]
+    days = re.fullmatch(
+        r"symbol-length may train for about (\d+) d .* on CPUs: .*--dry-run.*", line
+    )
+    assert days, line
+    assert int(days[1]) > 1
+    assert storage.output.index(line) < storage.output.index("to train in")
 
 
 def test_every_trial_has_one_finished_run_with_its_metrics(done):
