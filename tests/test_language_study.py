@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import signal
-import subprocess
 import sys
 
 import numpy as np
@@ -12,7 +11,7 @@ import pandas as pd
 import pytest
 from commands import ROOT, Storage, wait_until
 
-from rnn_study import tracking
+from rnn_study import options, sample, tracking
 from rnn_study.tasks import grammar
 
 SCRIPT = ROOT / "studies" / "language_model.py"
@@ -100,29 +99,32 @@ def test_the_same_again_trains_nothing_and_another_folder_of_the_same_text_neith
     assert "every trial had finished earlier" in again.stdout
 
 
-def test_a_finished_run_goes_on_after_a_prompt(done):
+def test_a_finished_run_goes_on_after_a_prompt(done, capsys, monkeypatch):
     storage, _ = done
-    line = [sys.executable, "-m", "rnn_study.sample", "--study", NAME, "--cell", "lstm"]
-    line += ["--storage", str(storage.folder), "--count", "30"]
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    flags = ["--study", NAME, "--cell", "lstm", "--storage", str(storage.folder), "--count", "30"]
 
-    def ran(*flags):
-        return subprocess.run(
-            [*line, *flags], capture_output=True, text=True, check=False,
-            env=storage.environment(), cwd=storage.home,
-        )  # fmt: skip
+    def ran(*more):
+        code = options.main(sample.Settings, sample.write, sample.TEXT, [*flags, *more])
+        return code, capsys.readouterr()
 
-    one, same, other, greedy = (
-        ran("--prompt", "Valkyria is"),
-        ran("--prompt", "Valkyria is"),
-        ran("--prompt", "Valkyria is", "--sample-seed", "1"),
-        ran("--prompt", "Valkyria is", "--temperature", "0"),
+    def wrote(*more):
+        code, printed = ran(*more)
+        assert code == 0, printed.err
+        return printed.out
+
+    process = storage.call(
+        [sys.executable, "-m", "rnn_study.sample", *flags, "--prompt", "Valkyria is"]
     )
-    assert one.returncode == 0, one.stderr
-    assert one.stdout.startswith("Valkyria is ") and one.stdout == same.stdout != other.stdout
-    assert greedy.stdout.splitlines()[-1].startswith("It ")
-    refused = ran("--prompt", "zeppelin")
-    assert refused.returncode == 2 and refused.stderr.startswith("error: prompt: 'zeppelin'")
-    assert ran("--seed", "9").returncode == 2
+    assert process.returncode == 0, process.stderr
+    assert process.stdout.startswith("Valkyria is ")
+    assert wrote("--prompt", "Valkyria is") == process.stdout
+    assert wrote("--prompt", "Valkyria is", "--sample-seed", "1") != process.stdout
+    greedy = wrote("--prompt", "Valkyria is", "--temperature", "0")
+    assert greedy.splitlines()[-1].startswith("It ")
+    code, refused = ran("--prompt", "zeppelin")
+    assert code == 2 and refused.err.startswith("error: prompt: 'zeppelin'")
+    assert ran("--seed", "9")[0] == 2
 
 
 @pytest.mark.parametrize(

@@ -87,6 +87,7 @@ def test_the_submitted_code_runs_and_the_log_has_progress_and_tables(head):
     assert (default / "mlflow.db").exists()
 
 
+@pytest.mark.slow
 def test_without_a_working_directory_the_clone_of_the_head_runs(head):
     storage = head.storage.folder / "clone"
     installed = ("--runtime-env-json", '{"env_vars": {"PYTHONPATH": ""}}')  # hides the older one

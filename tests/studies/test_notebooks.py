@@ -105,6 +105,7 @@ def test_a_notebook_runs_on_a_file(name, storage, monkeypatch, tmp_path):
     check(name, storage.uri, monkeypatch, tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PATHS)
 def test_a_notebook_runs_on_a_server(name, server, monkeypatch, tmp_path):
     check(name, server.uri, monkeypatch, tmp_path)

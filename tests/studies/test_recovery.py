@@ -9,8 +9,11 @@ import signal
 import pytest
 from commands import Storage, processes, wait_until
 
-LONGER = ("--epochs", "80", "--checkpoint-seconds", "0.2", "--hidden", "32", "--seeds", "3")
-"""The smoke study, long enough to be caught in the middle."""
+LONGER = (
+    *("--cells", "lstm", "orthogonal", "--seeds", "3", "--pack-size", "2"),
+    *("--epochs", "60", "--checkpoint-seconds", "0.2"),
+)
+"""The smoke study in four packs, two at a time, long enough to be caught in the middle."""
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +91,7 @@ def test_a_stop_marks_unfinished_runs_killed_and_the_next_run_finishes_them(stor
     assert_as_undisturbed(storage, undisturbed)
 
 
+@pytest.mark.slow  # that a failed trial fails its study is among the quick tests of jobs too
 def test_a_pack_that_cannot_train_fails_alone_and_is_tried_again_next_time(storage, undisturbed):
     victim = undisturbed.runs.query("cell == 'orthogonal'").iloc[0]["trial_id"]
     checkpoints = storage.folder / "checkpoints"
