@@ -6,6 +6,7 @@
 // powers. Odd powers are skew-symmetric and even ones symmetric, so a transposed B is the same sum
 // with other signs. Matrices (H, H) lie in rows of `ld` numbers.
 #pragma once
+#include <array>
 #include <cstdint>
 
 #include "products.h"
@@ -66,19 +67,15 @@ class Exponential {
 
   // The exponential (H, H), with what its gradient needs: C, and every matrix that was squared.
   void value(const T* powers, std::int64_t halvings, T* c, T* squared, T* out) {
-    T *b = matrix(0), *last = matrix(1), *next = matrix(2);
-    sum(powers, 4, false, b);
-    pack(b);
-    sum(powers, 0, false, b);
-    times(b, c);
-    sum(powers, 3, false, b);
-    each([&](long j, auto kind) { put(c, j, get(c, j, kind) + get(b, j, kind)); });
+    T *b = matrix(0), *last = matrix(1), *next = matrix(2), *b1 = matrix(3), *b5 = matrix(4);
+    sums<0, 1, 2, 3, 4>(powers, {b1, last, b, c, b5}, false);
+    pack(b5);
+    times(b1, next);  // not added while it is summed: squarings double every rounding
+    add(next, c);
+    add(c, b);
     pack(c);
-    sum(powers, 2, false, b);
-    each([&](long j, auto kind) { put(b, j, get(b, j, kind) + get(c, j, kind)); });
-    times(b, last);
-    sum(powers, 1, false, b);
-    each([&](long j, auto kind) { put(last, j, get(last, j, kind) + get(b, j, kind)); });
+    times(b, next);
+    add(next, last);
     for (long k = 0; k < halvings; ++k) {
       std::memcpy(squared + k * size, last, size * sizeof(T));
       pack(last);
@@ -102,8 +99,8 @@ class Exponential {
   // From the gradient of the exponential that of A.
   void gradient(const T* powers, std::int64_t halvings, const T* c, const T* squared, const T* of_value,
                 T* out) {
-    T *d = matrix(0), *turned = matrix(1), *work = matrix(2), *sums = matrix(3);
-    T *d1 = sums, *d3 = sums + 2 * size, *d4 = sums + 3 * size, *d5 = sums + 4 * size;
+    T *d = matrix(0), *turned = matrix(1), *work = matrix(2), *sums_d = matrix(3);
+    T *d1 = sums_d, *d3 = sums_d + 2 * size, *d4 = sums_d + 3 * size, *d5 = sums_d + 4 * size;
     for (long i = 0; i < H; ++i) {
       std::memcpy(d + i * ld, of_value + i * H, H * sizeof(T));
       for (long j = H; j < ld; ++j) d[i * ld + j] = 0;
@@ -113,85 +110,94 @@ class Exponential {
       pack(turned);
       times(d, d1);
       pack(d);
-      times(turned, d3);
-      each([&](long j, auto kind) { put(d, j, get(d1, j, kind) + get(d3, j, kind)); });
+      times(turned, d1, true);
+      std::memcpy(d, d1, size * sizeof(T));
     }
-    T* d2 = sums + size;
-    std::memcpy(d2, d, size * sizeof(T));
+    std::memcpy(sums_d + size, d, size * sizeof(T));
+    T *b1 = matrix(9), *b5 = matrix(10);
+    sums<0, 2, 4>(powers, {b1, work, b5}, true);
     transpose(c, turned);
     pack(turned);
     times(d, d3);
-    sum(powers, 2, true, work);
-    each([&](long j, auto kind) { put(work, j, get(work, j, kind) + get(turned, j, kind)); });
+    add(turned, work);
+    std::memcpy(d4, d3, size * sizeof(T));
     pack(d);
-    times(work, d4);
-    each([&](long j, auto kind) { put(d4, j, get(d4, j, kind) + get(d3, j, kind)); });
-    sum(powers, 4, true, work);
-    pack(work);
+    times(work, d4, true);
+    pack(b5);
     times(d4, d1);
-    sum(powers, 0, true, work);
     pack(d4);
-    times(work, d5);
-    of_powers(powers, sums, ldexp(T(1), -int(halvings > 0 ? halvings : 0)), out);
+    times(b1, d5);
+    of_powers(powers, sums_d, std::ldexp(T(1), -int(halvings > 0 ? halvings : 0)), out);
   }
 
  private:
   // From those of the five sums. A symmetric power has a symmetric gradient, and so on; twice that.
-  void of_powers(const T* powers, const T* sums, T scale, T* out) {
+  void of_powers(const T* powers, const T* d_sums, T scale, T* out) {
     const T *one = powers, *two = one + size, *three = two + size;
-    T *d = matrix(0), *twice = matrix(1), *work = matrix(2);
-    collect(sums, 4, d);
-    symmetric(d, T(1), twice);
+    T *d_six = matrix(0), *d_three = matrix(1), *d_two = matrix(2), *d_one = matrix(9);
+    T *work = matrix(10), *twice = matrix(8);
+    each([&](long j, auto kind) {
+      decltype(kind) from[5];
+      for (int b = 0; b < 5; ++b) from[b] = get(d_sums + b * size, j, kind);
+      T* const to[] = {d_one, d_two, d_three, d_six};
+      for (int power = 0; power < 4; ++power) {
+        decltype(kind) total{};
+        for (int b = 0; b < 5; ++b)
+          if (COEFFICIENTS[b][power + 1] != 0) total += from[b] * T(COEFFICIENTS[b][power + 1]);
+        put(to[power], j, total);
+      }
+    });
+    symmetric(d_six, T(1), T(-1), twice);  // of six, negative
     pack(twice);
-    times(three, work);
-    collect(sums, 3, d);
-    each([&](long j, auto kind) { put(d, j, get(d, j, kind) - get(work, j, kind)); });
-    T* of_three = matrix(8);
-    symmetric(d, T(-1), of_three);
-    pack(of_three);
-    times(one, work);
-    collect(sums, 2, d);
-    each([&](long j, auto kind) { put(d, j, get(d, j, kind) - get(work, j, kind) * T(0.5)); });
-    symmetric(d, T(1), twice);
+    times(three, d_three, true);
+    symmetric(d_three, T(-1), T(-0.5), work);  // of three, times -1/2
+    pack(work);
+    times(one, d_two, true);
+    symmetric(d_two, T(1), T(-1), twice);  // of two, negative
     pack(twice);
-    times(one, work);
-    collect(sums, 1, d);
-    each([&](long j, auto kind) { put(d, j, get(d, j, kind) - get(work, j, kind)); });
+    times(one, d_one, true);
     pack(two);
-    times(of_three, work);
-    each([&](long j, auto kind) { put(d, j, get(d, j, kind) + get(work, j, kind) * T(0.5)); });
-    symmetric(d, T(-1), twice);
+    times(work, d_six);
+    each([&](long j, auto kind) { put(d_one, j, get(d_one, j, kind) - get(d_six, j, kind)); });
+    symmetric(d_one, T(-1), scale, twice);
     for (long i = 0; i < H; ++i)
-      for (long j = 0; j < H; ++j) out[i * H + j] = j > i ? twice[i * ld + j] * scale : T(0);
+      for (long j = 0; j < H; ++j) out[i * H + j] = j > i ? twice[i * ld + j] : T(0);
   }
 
   void pack(const T* w) { right = products.pack(w, H, H, ld, 1, room); }
-  void times(const T* a, T* to) { products.product(a, ld, H, right, to, ld); }
+  void times(const T* a, T* to, bool add = false) {
+    products.product(a, ld, H, right, to, ld, add);
+  }
+  void add(const T* from, T* to) {
+    each([&](long j, auto kind) { put(to, j, get(to, j, kind) + get(from, j, kind)); });
+  }
 
-  // B number `row`, or its transpose.
-  void sum(const T* powers, int row, bool transposed, T* to) {
-    const double* f = COEFFICIENTS[row];
+  // The B of these numbers, or their transposes.
+  template <int... B>
+  void sums(const T* powers, std::array<T*, sizeof...(B)> to, bool transposed) {
     const T sign = transposed ? -1 : 1;
-    const T f1 = T(f[1]) * sign, f2 = T(f[2]), f3 = T(f[3]) * sign, f6 = T(f[4]);
     each([&](long j, auto kind) {
-      put(to, j, get(powers, j, kind) * f1 + get(powers + size, j, kind) * f2 +
-                     get(powers + 2 * size, j, kind) * f3 + get(powers + 3 * size, j, kind) * f6);
+      const auto one = get(powers, j, kind) * sign, two = get(powers + size, j, kind);
+      const auto three = get(powers + 2 * size, j, kind) * sign;
+      const auto six = get(powers + 3 * size, j, kind);
+      int k = 0;
+      ((put(to[k++], j, one * T(COEFFICIENTS[B][1]) + two * T(COEFFICIENTS[B][2]) +
+                            three * T(COEFFICIENTS[B][3]) + six * T(COEFFICIENTS[B][4]))),
+       ...);
     });
-    for (long i = 0; i < H; ++i) to[i * ld + i] += T(f[0]);
+    int k = 0;
+    (diagonal(to[k++], T(COEFFICIENTS[B][0])), ...);
+  }
+  void diagonal(T* to, T more) {
+    for (long i = 0; i < H; ++i) to[i * ld + i] += more;
   }
 
-  // The gradient of a power (its column of the table) from those of the sums.
-  void collect(const T* sums, int column, T* to) {
-    each([&](long j, auto kind) {
-      auto total = get(sums, j, kind) * T(COEFFICIENTS[0][column]);
-      for (int b = 1; b < 5; ++b) total += get(sums + b * size, j, kind) * T(COEFFICIENTS[b][column]);
-      put(to, j, total);
-    });
-  }
-
-  void symmetric(const T* d, T sign, T* to) {
+  // (d + sign d') scale
+  void symmetric(const T* d, T sign, T scale, T* to) {
     transpose(d, to);
-    each([&](long j, auto kind) { put(to, j, get(d, j, kind) + get(to, j, kind) * sign); });
+    each([&](long j, auto kind) {
+      put(to, j, (get(d, j, kind) + get(to, j, kind) * sign) * scale);
+    });
   }
 
   void transpose(const T* from, T* to) {
@@ -216,7 +222,7 @@ class Exponential {
 
   // Number `k` of the matrices to work on; five that follow one another are those of the sums.
   T* matrix(int k) {
-    if (work == nullptr) work = scratch.zeros<T>(9 * size);
+    if (work == nullptr) work = scratch.zeros<T>(11 * size);
     return work + k * size;
   }
 

@@ -1,5 +1,6 @@
 // What Python calls. Every function comes for float32 and float64 on vectors, and where the processor
 // has them for float32 on tiles. All return zero, or one if there was no memory.
+#include "adam.h"
 #include "exponential.h"
 #include "lstm.h"
 #include "orthogonal.h"
@@ -71,7 +72,22 @@ int guarded(F f) {
     });                                                                                           \
   }
 
+#define OPTIMISER(KIND, T)                                                                        \
+  int clip_##KIND(Shape n, double largest, T* gradient, T* norms) {                               \
+    clip(n.members, n.inputs, largest, gradient, norms);                                          \
+    return 0;                                                                                     \
+  }                                                                                               \
+  int adam_##KIND(Shape n, long from, long to, double pace, double beta1, double beta2,           \
+                  double epsilon, const T* correction, const T* gradient, T* first, T* second,    \
+                  T* params) {                                                                    \
+    adam(n.members, n.inputs, from, to, pace, beta1, beta2, epsilon, correction, gradient, first, \
+         second, params);                                                                         \
+    return 0;                                                                                     \
+  }
+
 extern "C" {
+OPTIMISER(float32, float)
+OPTIMISER(float64, double)
 FUNCTIONS(float32, float, Vectors<float>)
 EXPONENTIAL(float32, float, Vectors<float>)
 FUNCTIONS(float64, double, Vectors<double>)

@@ -74,12 +74,15 @@ class Library:
     def call(
         self, name: str, shape: Shape, weight: Tensor, *given: Tensor | Outputs | int | float | None
     ) -> None:
-        """Calls a function on contiguous tensors that have the type of `weight`, (S, K, N).
+        """Calls a function on contiguous tensors that have the type of `weight`.
+
+        If that is (S, K, N) and large, it multiplies on matrix units where there are any.
 
         Raises MemoryError where it finds none for its own work.
         """
         kind = str(weight.dtype).removeprefix("torch.")
-        if self.tiles and kind == "float32" and weight[0].numel() >= TILES_PAY:
+        large = weight.dim() == 3 and weight[0].numel() >= TILES_PAY
+        if self.tiles and kind == "float32" and large:
             kind = "tiles"
         values = [_value(one) for one in given]
         if getattr(self._functions, f"{name}_{kind}")(shape, *values):

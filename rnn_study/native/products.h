@@ -3,7 +3,7 @@
 //
 //   Right   the right factor of `product`, packed once and used at every time step
 //   pack    packs it into `room`: entry (k, n) is w[k * row + n * col]
-//   product c = a w            c (rows, N), N padded to LANES with zeros
+//   product c = a w, or c += a w   c (rows, N), N padded to LANES with zeros
 //   outer   c += a' d          c (K, N); a (rows, K), d (rows, N); d and c padded like that
 //
 // Every result depends on the shapes and on the numbers of its own network alone.
@@ -44,8 +44,9 @@ class Vectors {
     return {room, rows, wide};
   }
 
-  void product(const T* a, long lda, long rows, const Right& w, T* c, long ldc) const {
-    blocks(rows, w.cols, w.rows, a, lda, 1, w.packed, w.cols, c, ldc, false);
+  void product(const T* a, long lda, long rows, const Right& w, T* c, long ldc,
+               bool add = false) const {
+    blocks(rows, w.cols, w.rows, a, lda, 1, w.packed, w.cols, c, ldc, add);
   }
 
   void outer(const T* a, long lda, const T* d, long ldd, long rows, long height, long width, T* c,

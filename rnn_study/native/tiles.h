@@ -67,7 +67,8 @@ class Tiles {
     return {room, count(rows, INNER), count(cols, SIDE), rows};
   }
 
-  void product(const float* a, long lda, long rows, const Right& w, float* c, long ldc) const {
+  void product(const float* a, long lda, long rows, const Right& w, float* c, long ldc,
+               bool add = false) const {
     tiles::in_rows(a, lda, rows, w.rows, left);
     const long inner = w.inner * PARTS;
     long m = 0;
@@ -75,10 +76,10 @@ class Tiles {
     for (; m + 2 * SIDE <= rows; m += 2 * SIDE)
       for (long n = 0; n < w.outer; n += 2)
         two_rows(left + m / SIDE * inner, w.tiles + n * inner, w.inner, w.outer - n > 1,
-                 c + m * ldc + n * SIDE, ldc, false);
+                 c + m * ldc + n * SIDE, ldc, add);
     for (; m < rows; m += SIDE) {  // the last tile may have fewer rows, and takes less time then
       if (rows - m < SIDE) shape(rows - m);
-      one_row(left + m / SIDE * inner, w.tiles, w.inner, w.outer, c + m * ldc, ldc, false);
+      one_row(left + m / SIDE * inner, w.tiles, w.inner, w.outer, c + m * ldc, ldc, add);
     }
   }
 

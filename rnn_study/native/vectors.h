@@ -78,6 +78,17 @@ inline Floats reciprocal(Floats x) {
 }
 #endif
 
+// The larger of a bound and x; NaN of NaN.
+template <class X>
+inline X at_least(float bound, X x) {
+  return x < bound ? X{} + bound : x;
+}
+#ifdef __AVX512F__
+inline Floats at_least(float bound, Floats x) {
+  return bits<Floats>(_mm512_max_ps(_mm512_set1_ps(bound), bits<__m512>(x)));
+}
+#endif
+
 // exp(x) for x <= 0 in two parts, to two units in the last place: scale (1 + rest).
 template <class X>
 struct Exp {
@@ -86,10 +97,10 @@ struct Exp {
 template <class X>
 inline Exp<X> exp_of_negative(X x) {
   using I = typename Bits<X>::type;
-  x = x < -87.0f ? X{} - 87.0f : x;  // below, the result is no normal number
+  x = at_least(-87.0f, x);  // below, the result is no normal number
   const X shifted = x * 1.44269504f + 12582912.0f;  // 1.5 * 2^23: the integer is in the last bits
   const X n = shifted - 12582912.0f;
-  const X r = (x - n * 0.693359375f) + n * 2.12194440e-4f;  // ln 2 in two parts
+  const X r = x - n * 0.693147182f;  // ln 2 to 2e-9: n is large where the result is tiny
   X p = r * 1.381461309e-3f + 8.368709832e-3f;  // minimax on +-ln(2)/2, to 3e-9
   p = p * r + 4.166838736e-2f;
   p = p * r + 1.666652069e-1f;

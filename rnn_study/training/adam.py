@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+from rnn_study.native.library import Library, Shape, for_tensor
 
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
 
@@ -52,6 +54,10 @@ class Adam:
         paces: Sequence[Pace] = (),
     ) -> None:
         """One step in place, with its entry of `corrections`; the caller counts `steps`."""
+        library = for_tensor(params)
+        if library is not None:
+            self._native_step_(library, params, gradient, correction, paces)
+            return
         rate, spread = correction
         self.first.mul_(BETA1).add_(gradient * (1 - BETA1))
         self.second.mul_(BETA2).add_(gradient.square() * (1 - BETA2))
@@ -59,6 +65,23 @@ class Adam:
         for part, pace in paces:
             step[:, part] *= pace
         params.sub_(step)
+
+    def _native_step_(
+        self,
+        library: Library,
+        params: Float[Tensor, "S P"],
+        gradient: Float[Tensor, "S P"],
+        correction: Float[Tensor, "2 S 1"],
+        paces: Sequence[Pace],
+    ) -> None:
+        """The same in one pass over each part."""
+        members, size = params.shape
+        shape = Shape(members, 0, 0, size, 0)
+        for start, stop, pace in _parts(size, paces):
+            library.call(
+                "adam", shape, params, start, stop, pace, BETA1, BETA2, EPSILON,
+                correction.contiguous(), gradient, self.first, self.second, params,
+            )  # fmt: skip
 
     def clone(self) -> Adam:
         """A copy that can be stepped on its own."""
@@ -69,8 +92,24 @@ class Adam:
         return Adam(self.first[members], self.second[members], self.steps[members.cpu().numpy()])
 
 
+def _parts(size: int, paces: Sequence[Pace]) -> Iterator[tuple[int, int, float]]:
+    """Start, end and pace of what a row consists of, in order."""
+    begun = 0
+    for part, pace in sorted(paces, key=lambda pace: pace[0].start):
+        yield begun, part.start, 1.0
+        yield part.start, part.stop, float(pace)
+        begun = part.stop
+    yield begun, size, 1.0
+
+
 def clip_(gradient: Float[Tensor, "S P"], largest: float) -> Float[Tensor, "S"]:
     """Scales each member's gradient down to norm `largest` in place; returns the norms before."""
+    library = for_tensor(gradient)
+    if library is not None and gradient.is_contiguous():
+        norms = gradient.new_empty(len(gradient))
+        shape = Shape(len(gradient), 0, 0, gradient.shape[1], 0)
+        library.call("clip", shape, gradient, float(largest), gradient, norms)
+        return norms
     norms = gradient.square().sum(1).sqrt()
     gradient.mul_((largest / (norms + 1e-6)).clamp_max(1)[:, None])  # 1e-6 as torch.nn.utils has it
     return norms
