@@ -6,18 +6,22 @@ import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
+import numpy as np
 import pytest
 import torch
 
-from rnn_study.cells import CELLS
+from rnn_study.cells import CELLS, Cell
 from rnn_study.errors import InvalidInput
 from rnn_study.native import library
+from rnn_study.training.adam import Adam, clip_
 
 SCAN = """
 import torch
-from rnn_study.cells import CELLS
+from rnn_study.cells import CELLS, Cell
 from rnn_study.native import library
+from rnn_study.training.adam import Adam, clip_
 cell = CELLS["lstm"]
 weights = {"w_x": torch.ones(1, 2, 12), "w_h": torch.ones(1, 3, 12)}
 weights |= {"b_x": torch.zeros(1, 12), "b_h": torch.zeros(1, 12)}
@@ -138,6 +142,56 @@ def test_it_runs_in_threads_that_start_later(name):
     with ThreadPoolExecutor(2) as pool:
         for outputs, _ in pool.map(lambda _: cell.scan(*given), range(2)):
             assert torch.equal(outputs, cell.scan(*given)[0])
+
+
+@pytest.mark.parametrize("pays", [0, float("inf")], ids=["tiles", "vectors"])
+@pytest.mark.parametrize("scale", [1.0, 1e30], ids=["usual", "huge"])
+@pytest.mark.parametrize(("batch", "hidden"), [(100, 200), (33, 65), (17, 48)])
+def test_large_products_are_those_of_float64(monkeypatch, pays, scale, batch, hidden):
+    """Shapes with whole and partial tiles; the numbers' products are finite."""
+    native = library.for_tensor(torch.empty(0))
+    if native is None or (not pays and not native.tiles):
+        pytest.skip("not on this machine")
+    monkeypatch.setattr(library, "TILES_PAY", pays)
+    cell, numbers = CELLS["orthogonal"], torch.Generator().manual_seed(0)
+    x = torch.randn(2, 5, batch, 6, generator=numbers) * scale
+    weights = {
+        "w_x": torch.randn(2, 6, hidden, generator=numbers),
+        "w_h": torch.randn(2, hidden, hidden, generator=numbers) / hidden**0.5,
+        "b": torch.full((2, hidden), -0.1),
+    }
+    leaves = [tensor.requires_grad_() for tensor in (*weights.values(), x)]
+
+    def of(scan, leaves):
+        weights, x = dict(zip(("w_x", "w_h", "b"), leaves[:3], strict=True)), leaves[3]
+        outputs, _ = scan(weights, x, x.new_zeros(2, batch, hidden))
+        return [outputs, *torch.autograd.grad(outputs.sum() / scale, leaves)]
+
+    exact = of(
+        partial(Cell.scan, cell), [leaf.detach().double().requires_grad_() for leaf in leaves]
+    )
+    for ours, value in zip(of(cell.scan, leaves), exact, strict=True):
+        assert (ours - value).norm() <= 1e-4 * value.norm()
+
+
+@needs_compiler
+def test_an_optimiser_step_is_that_of_torch_and_a_broken_member_touches_no_other(monkeypatch):
+    """To rounding: with a part that has a pace of its own, and one member clipped, one not."""
+    found = {}
+    for switch in ("0", "1"):
+        monkeypatch.setenv(library.SWITCH, switch)
+        numbers = torch.Generator().manual_seed(0)
+        params, gradient = (torch.randn(3, 203, generator=numbers) for _ in range(2))
+        gradient[0] *= 1e-3
+        gradient[2, 5] = float("nan")
+        adam = Adam.zeros(params)
+        for (correction,) in (adam.corrections(np.array([0.1, 0.2, 0.3]), 1) for _ in range(2)):
+            norms = clip_(gradient, 1.0)
+            adam.update_(params, gradient, correction, [(slice(7, 40), 0.5)])
+        found[switch] = [norms, gradient, params, adam.first, adam.second]
+    for ours, theirs in zip(found["1"], found["0"], strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-7, equal_nan=True)
+        assert ours[:2].isfinite().all()
 
 
 def test_sources_are_part_of_the_package():
