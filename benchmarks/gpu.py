@@ -20,22 +20,21 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import gpu_checks
+import gpu_kernels
 import torch
-from gpu_rivals import INPUTS, concurrent, one_thread, serial, timed
+from gpu_rivals import concurrent, one_thread, serial, timed
 from gpu_setting import TOY, Notes, Setting
 from gpu_texts import text_graphs, text_rates
 
-from rnn_study.cells import CELLS, Cell
+from rnn_study.cells import CELLS
 from rnn_study.config import Pack, Trial
 from rnn_study.environment import environment
 from rnn_study.errors import InvalidInput, require, require_positive
 from rnn_study.training import Eager, Replay, bytes_per_member, train
-from rnn_study.training.graphs import captured
 
 OK, FAILED, REFUSED = 0, 1, 2
 
@@ -67,27 +66,22 @@ def main(argv: list[str] | None = None) -> int:
     if options.seconds is not None:
         setting = replace(setting, seconds=options.seconds)
     one_thread()
-    notes = run(setting, options.budget)
+    notes = run(setting, options.budget, options.json)
     width = max(len(name) for name, _, _ in notes.lines)
     for name, value, remark in notes.lines:
         print(f"{name:{width}}  {value:>22}  {remark}".rstrip())
-    if options.json:
-        about = {
-            "date": datetime.now(UTC).isoformat(timespec="seconds"),
-            "device": name_of(setting),
-        }
-        about |= {"environment": environment(), "setting": vars(setting)}
-        found = {"numbers": notes.numbers, "rows": notes.rows, "lines": notes.lines}
-        options.json.write_text(json.dumps({**about, **found}, indent=1) + "\n")
     return FAILED if notes.failed else OK
 
 
-def run(setting: Setting, budget: float) -> Notes:
-    """The parts one after the other, those that matter most first, until the time is over."""
+def run(setting: Setting, budget: float, path: Path | None) -> Notes:
+    """The parts one after the other, those that matter most first, until the time is over.
+
+    What is found is written to `path` after each: whatever ends the run, the rest is kept.
+    """
     notes = Notes()
     parts: list[Callable[[Setting, Notes], None]] = [
-        *gpu_checks.ALL, text_graphs, limits, rates, text_rates, scans, exponential, memory,
-        tf32_rates, gpu_checks.kernels, kernels,
+        *gpu_checks.ALL, limits, rates, text_rates, *gpu_kernels.ALL, memory, tf32_rates,
+        text_graphs,
     ]  # fmt: skip
     end = time.monotonic() + budget
 
@@ -110,7 +104,17 @@ def run(setting: Setting, budget: float) -> Notes:
             notes.broken(part.__name__, error)
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
+        if path is not None:
+            write(setting, notes, path)
     return notes
+
+
+def write(setting: Setting, notes: Notes, path: Path) -> None:
+    """What has been found, and with what, as JSON."""
+    about = {"date": datetime.now(UTC).isoformat(timespec="seconds"), "device": name_of(setting)}
+    about |= {"environment": environment(), "setting": vars(setting)}
+    found = {"numbers": notes.numbers, "rows": notes.rows, "lines": notes.lines}
+    path.write_text(json.dumps({**about, **found}, indent=1) + "\n")
 
 
 def limits(setting: Setting, notes: Notes) -> None:
@@ -161,51 +165,13 @@ def rates(setting: Setting, notes: Notes) -> None:
 
 
 def tf32_rates(setting: Setting, notes: Notes) -> None:
-    """The same in TF32."""
+    """The same in TF32; afterwards products are exact again."""
     if setting.device != "cuda":
         return notes.left_out("rates in TF32", "needs CUDA")
     for cell in ("lstm", "orthogonal"):
         ours = packed(cell, setting.pack, setting, tf32=True)
         notes.number(f"{cell}: pack {setting.pack}, tf32", ours, "updates/s")
-    return None
-
-
-def scans(setting: Setting, notes: Notes) -> None:
-    """Forward and backward alone, captured, per time step and member."""
-    for name, goal in (("lstm", "<= 2"), ("orthogonal", "")):
-        took = scan_time(CELLS[name], setting)
-        notes.number(f"{name}: scan, forward and backward", took, "us/step", goal)
-
-
-def exponential(setting: Setting, notes: Notes) -> None:
-    """exp of the skew-symmetric matrices of a pack, with its gradient."""
-    shape = (setting.pack, setting.hidden, setting.hidden)
-    upper = (torch.randn(shape, device=setting.device) * 0.1).requires_grad_()
-    cell = CELLS["orthogonal"]
-
-    def work() -> None:
-        matrix = cell.weights({"skew": upper})["w_h"]
-        torch.autograd.grad(matrix.sum(), upper)
-
-    took = timed(captured(work, torch.device(setting.device)), setting)
-    notes.number("exponential with gradient", 1e3 * took / setting.pack, "ms/matrix", "<= 0.1")
-
-
-def kernels(setting: Setting, notes: Notes) -> None:
-    """The kernels against the plain scans, by rows of a program and precision."""
-    if setting.device != "cuda" or find_spec("triton") is None:
-        return notes.left_out("kernels", "needs CUDA and triton")
-    from rnn_study.kernels.lstm import FusedLSTM
-    from rnn_study.kernels.orthogonal import FusedOrthogonal
-
-    for name, fused in (("orthogonal", FusedOrthogonal), ("lstm", FusedLSTM)):
-        plain = scan_time(CELLS[name], setting)
-        for precision in ("ieee", "tf32x3", "tf32"):
-            for rows in (16, 32, 64):
-                what = f"{name}: kernel, {precision}, {rows} rows"
-                took = scan_time(fused(precision, rows), setting)
-                notes.number(what, took, "us/step")
-                notes.number(f"{what}, over plain", plain / took, "times")
+    torch.set_float32_matmul_precision("highest")
     return None
 
 
@@ -213,7 +179,9 @@ def memory(setting: Setting, notes: Notes) -> None:
     """Bytes a member, foretold and taken."""
     for cell in ("lstm", "orthogonal"):
         trial = trials(cell, 1, setting)[0]
-        notes.number(f"{cell}: memory foretold", bytes_per_member(trial) / 1e6, "MB/member")
+        notes.number(
+            f"{cell}: memory foretold", bytes_per_member(trial, setting.device) / 1e6, "MB/member"
+        )
         if setting.device == "cuda":
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats()
@@ -249,23 +217,6 @@ def packed(
     return 5 * pack / statistics.median(took)
 
 
-def scan_time(cell: Cell, setting: Setting) -> float:
-    """Microseconds per time step and member, forward and backward, captured where it can be."""
-    drawn = gpu_checks.parameters(cell, setting.pack, INPUTS, setting.hidden, setting.device)
-    weights = {k: v.detach().requires_grad_() for k, v in cell.weights(drawn).items()}
-    wanted = [w for name, w in weights.items() if name != "skew"]
-    shape = (setting.pack, setting.length, setting.batch, INPUTS)
-    x = torch.randn(shape, device=setting.device)
-    state = x.new_zeros(setting.pack, setting.batch, cell.state_size(setting.hidden))
-
-    def work() -> None:
-        _, last = cell.scan(weights, x, state)
-        torch.autograd.grad(last.sum(), wanted)
-
-    took = timed(captured(work, torch.device(setting.device)), setting)
-    return 1e6 * took / setting.length / setting.pack
-
-
 def row(
     cell: str, pack: int, setting: Setting, ours: float, rival: str, theirs: float
 ) -> dict[str, Any]:
@@ -280,7 +231,7 @@ def row(
         "rival": rival,
         "rival_updates_per_second": theirs,
         "ratio": ours / theirs,
-        "bytes_per_member": bytes_per_member(trials(cell, 1, setting)[0]),
+        "bytes_per_member": bytes_per_member(trials(cell, 1, setting)[0], setting.device),
     }
 
 

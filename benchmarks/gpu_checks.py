@@ -8,11 +8,13 @@ from itertools import islice
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from gpu_setting import Notes, Setting
 from torch import Tensor
 
 from rnn_study.cells import CELLS, Cell, Parameters
 from rnn_study.config import Pack, Trial
+from rnn_study.kernels import Scan, without
 from rnn_study.randomness import generator
 from rnn_study.training import Eager, Replay, Runner, train
 
@@ -40,20 +42,31 @@ def graphs(setting: Setting, notes: Notes) -> None:
 def scans(setting: Setting, notes: Notes) -> None:
     """The fast scans of the cells against `Cell.scan`, in values and gradients."""
     for name, cell in CELLS.items():
-        _against_oracle(name, cell, cell, setting, notes)
+        _against_oracle(name, cell.scan, cell, setting, notes)
+        with without():
+            _against_oracle(f"{name}, by torch", cell.scan, cell, setting, notes)
 
 
 def kernels(setting: Setting, notes: Notes) -> None:
-    """Likewise the kernels."""
+    """The kernels that `scans` does not choose at this size."""
     if setting.device != "cuda" or find_spec("triton") is None:
         return notes.left_out("kernels against their oracles", "needs CUDA and triton")
-    from rnn_study.kernels.lstm import FusedLSTM
-    from rnn_study.kernels.orthogonal import FusedOrthogonal
+    from rnn_study.kernels import cross_entropy, wide_lstm
 
-    for name, fused in (("orthogonal", FusedOrthogonal), ("lstm", FusedLSTM)):
-        for rows in (16, 32, 64):
-            cell = fused(sequences=rows)
-            _against_oracle(f"{name}: kernel, {rows} rows", cell, CELLS[name], setting, notes)
+    torch.set_float32_matmul_precision("highest")
+    _against_oracle("wide lstm", wide_lstm.scan, CELLS["lstm"], setting, notes)
+    hidden = normal((300, 64), setting, seed=1).requires_grad_()
+    weight = normal((setting.text_vocabulary, 64), setting, seed=2).requires_grad_()
+    bias = normal((setting.text_vocabulary,), setting, seed=3).requires_grad_()
+    targets = torch.arange(300, device=setting.device) * 7 % setting.text_vocabulary
+    ours = cross_entropy.linear_cross_entropy(hidden, weight, bias, targets)
+    double = [each.detach().double().requires_grad_() for each in (hidden, weight, bias)]
+    exact = F.cross_entropy(double[0] @ double[1].T + double[2], targets)
+    notes.check("cross entropy", float((ours.detach() / exact.detach() - 1).abs()), VALUES)
+    found = torch.autograd.grad(ours, (hidden, weight, bias))
+    expected = torch.autograd.grad(exact, double)
+    worst = max(float((a - b).norm() / b.norm()) for a, b in zip(found, expected, strict=True))
+    notes.check("cross entropy: gradients", worst, GRADIENTS)
     return None
 
 
@@ -92,7 +105,7 @@ def tf32(setting: Setting, notes: Notes) -> None:
     return None
 
 
-ALL = (packing, graphs, scans, exponential, tf32)
+ALL = (packing, graphs, scans, kernels, exponential, tf32)
 
 
 def trained(cell: str, setting: Setting) -> tuple[Trial, ...]:
@@ -121,13 +134,13 @@ def off(one: np.ndarray, other: np.ndarray) -> float:
     return float(np.abs(one / other - 1).max())
 
 
-def _against_oracle(name: str, cell: Cell, oracle: Cell, setting: Setting, notes: Notes) -> None:
+def _against_oracle(name: str, fast: Scan, oracle: Cell, setting: Setting, notes: Notes) -> None:
     drawn = parameters(oracle, 3, 6, setting.hidden, setting.device)
     x = normal((3, 50, setting.batch, 6), setting, seed=1)
     state = normal((3, setting.batch, oracle.state_size(setting.hidden)), setting, seed=2)
     start = {k: v.detach().requires_grad_() for k, v in drawn.items()}
     found = []
-    for scan in (cell.scan, lambda *given: Cell.scan(oracle, *given)):
+    for scan in (fast, lambda *given: Cell.scan(oracle, *given)):
         outputs, last = scan(oracle.weights(start), x, state)
         gradients = torch.autograd.grad(outputs.cos().sum() + last.sin().sum(), [*start.values()])
         found.append(((outputs.detach(), last.detach()), gradients))

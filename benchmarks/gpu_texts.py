@@ -18,7 +18,6 @@ import torch
 from gpu_setting import Notes, Setting
 from plain_language_model import Plain, plain_losses
 
-from rnn_study.cells import CELLS
 from rnn_study.config import Pack, Trial
 from rnn_study.randomness import generator
 from rnn_study.tasks.corpus import Corpus
@@ -36,7 +35,7 @@ def text_graphs(setting: Setting, notes: Notes) -> None:
     """Replayed segments against plain ones: losses after some epochs."""
     with tempfile.TemporaryDirectory() as folder:
         write(setting, Path(folder))
-        for cell in CELLS:
+        for cell in ("lstm", "orthogonal"):
             pack = trials(cell, setting.text_pack, setting, 1e-3)
             found = []
             for runner in (ReplayedReading, Reading):
@@ -54,12 +53,15 @@ def text_rates(setting: Setting, notes: Notes) -> None:
         write(setting, Path(folder))
         alone = segments * plain(setting, Path(folder))
         notes.number("plain LSTM language model", alone, "s/epoch")
-        ways: list[tuple[str, type[Runner], bool]] = [
+        exact: list[tuple[str, type[Runner], bool]] = [
             ("", ReplayedReading, False), (" without graphs", Reading, False)
         ]  # fmt: skip
-        if setting.device == "cuda":
-            ways.insert(0, (", TF32", ReplayedReading, True))
-        for cell in ("lstm", "stable_lstm", "orthogonal"):
+        rounded = [(", TF32", ReplayedReading, True)] if setting.device == "cuda" else []
+        for cell, ways in (
+            ("lstm", rounded + exact),
+            ("stable_lstm", rounded or exact[:1]),
+            ("orthogonal", rounded + exact[:1]),
+        ):
             for name, runner, tf32 in ways:
                 ours = segments * segment_seconds(cell, setting, runner, tf32, Path(folder))
                 what = f"{cell}: text, pack {setting.text_pack}{name}"

@@ -1,4 +1,4 @@
-"""Kernels of the time loop, against the plain scan of their cells.
+"""Kernels for a GPU, against the plain scans of their cells and torch's cross entropy.
 
 Without a GPU Triton's interpreter runs them; its compiler makes code for one all the same. Both
 need `triton` (`pip install triton`), and a process of their own: the interpreter is chosen when a
@@ -50,10 +50,13 @@ def values_and_gradients(cell, start, x, state):
 def compare(device: str) -> None:
     """Fails unless kernels and oracles agree at all sizes, in values and in gradients."""
     from rnn_study.cells import LSTM, Orthogonal
-    from rnn_study.kernels.lstm import FusedLSTM
-    from rnn_study.kernels.orthogonal import FusedOrthogonal
+    from rnn_study.kernels import lstm, orthogonal, wide_lstm
 
-    for oracle, kernel in ((Orthogonal(), FusedOrthogonal()), (LSTM(), FusedLSTM())):
+    for oracle, kernel in (
+        (Orthogonal(), orthogonal), (LSTM(), lstm), (LSTM(), wide_lstm)
+    ):  # fmt: skip
+        cell = type(oracle)()
+        cell.scan = kernel.scan
         for members, steps, batch, inputs, hidden in SIZES:
             start = parameters(oracle, members, inputs, hidden)
             for name in start.keys() & {"skew", "b"}:  # nothing is at a special value
@@ -64,44 +67,86 @@ def compare(device: str) -> None:
                 normal(members, batch, oracle.state_size(hidden), seed=2).to(device),
             )
             expected = values_and_gradients(oracle, start, x, state)
-            found = values_and_gradients(kernel, start, x, state)
-            for one, other in zip(found, expected, strict=True):
+            found = values_and_gradients(cell, start, x, state)
+            with torch.no_grad():
+                found += tuple(cell.scan(cell.weights(start), x, state))
+            for one, other in zip(found, expected + expected[:2], strict=True):
                 assert (one - other).norm() <= 1e-5 * other.norm()
-            print(type(kernel).__name__, members, steps, batch, inputs, hidden, "agree")
+            print(kernel.__name__, members, steps, batch, inputs, hidden, "agree")
+
+
+def compare_losses(device: str) -> None:
+    """Likewise, of the cross entropy, in a vocabulary that is filled up, and where it is not."""
+    from rnn_study.kernels.cross_entropy import linear_cross_entropy
+    from rnn_study.training.cross_entropy import aligned
+
+    for count, hidden, words in ((7, 5, 13), (3, 8, 9001), (4, 3, 4096)):
+        drawn = normal(count, hidden), normal(words, hidden, seed=1), normal(words, seed=2)
+        inputs = [each.to(device).requires_grad_() for each in drawn]
+        targets = (torch.arange(count) * 5 % words).to(device)
+        exact = torch.nn.functional.cross_entropy(inputs[0] @ inputs[1].T + inputs[2], targets)
+        ours = linear_cross_entropy(inputs[0], *aligned(*inputs[1:]), targets)
+        assert abs(ours / exact - 1) <= 1e-6
+        with torch.no_grad():
+            assert linear_cross_entropy(inputs[0], *aligned(*inputs[1:]), targets) == ours
+        pairs = zip(*(torch.autograd.grad(3 * each, inputs) for each in (ours, exact)), strict=True)
+        for one, other in pairs:
+            assert (one - other).norm() <= 1e-5 * other.norm()
+        print("losses agree")
 
 
 COMPILE = """
-import triton
+import triton, triton.language as tl
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
-from rnn_study.kernels import lstm, orthogonal
+from rnn_study.kernels import cross_entropy, lstm, orthogonal, wide_lstm
 
-for module, columns in ((orthogonal, 64), (lstm, 32)):
-    for kernel in (module.forward_kernel, module.backward_kernel):
-        names = kernel.arg_names
-        types = {n: "i32" if n in ("time", "batch", "hidden") else "*fp32" for n in names}
-        fixed = {"ROWS": 16, "COLUMNS": columns, "INNER": 32, "PRECISION": "ieee"}
-        source = ASTSource(kernel, types | dict.fromkeys(fixed, "constexpr"), fixed)
-        made = triton.compile(source, GPUTarget("cuda", 90, 32), {"num_stages": 1})
-        print(kernel.__name__, len(made.asm["cubin"]))
-        print(made.asm["ptx"])
+def fixed(tiles):
+    sizes = {"ROWS": tiles.rows, "UNITS": tiles.units, "INNER": tiles.inner}
+    sizes["MULTIPLIED"] = tl.bfloat16
+    return sizes, {"num_warps": tiles.warps, "num_stages": tiles.stages}
+
+whole = {"KEPT": True, "GIVEN": True, "ENDS": True, "LAST": False, "SIZE": 1024}
+for kernel, (sizes, options) in (
+    (lstm.forward_kernel, fixed(lstm.FORWARD)), (lstm.backward_kernel, fixed(lstm.BACKWARD)),
+    (wide_lstm.forward_kernel, ({}, {})), (wide_lstm.backward_kernel, ({}, {})),
+    (orthogonal.forward_kernel, ({}, {})), (orthogonal.backward_kernel, ({}, {})),
+    (cross_entropy.loss_kernel, ({}, {})),
+):
+    parts = ("packed", "taped", "d_gates") if sizes else ()
+    others = {"share": "fp32", "targets": "*i64", **dict.fromkeys(parts, "*bf16")}
+    arrays = ("gates", "cells", "outputs", "d_outputs", "d_gates", "d_h", "d_c", "d_z", "d_b", "b",
+              "d_last", "losses")
+    others = dict.fromkeys(arrays, "*fp32") | others
+    given = {n: v for n, v in {**whole, **sizes}.items() if n in kernel.arg_names}
+    types = {n: "constexpr" if n in given else others.get(n, "i32") for n in kernel.arg_names}
+    aligned = {(i,): [["tt.divisibility", 16]] for i, n in enumerate(types) if types[n][0] == "*"}
+    made = triton.compile(
+        ASTSource(kernel, types, given, aligned), GPUTarget("cuda", 90, 32), options
+    )
+    products = made.asm["ptx"].count("wgmma.mma_async")
+    print("kernel", len(made.asm["cubin"]), "products", products)
 """
 
 
 def test_kernels_agree_with_the_plain_scans():
     out = run("from test_kernels import compare; compare('cpu')", True)
-    assert out.count("agree") == 2 * len(SIZES)
+    assert out.count("agree") == 3 * len(SIZES)
+
+
+def test_the_loss_agrees_with_torch_s():
+    out = run("from test_kernels import compare_losses; compare_losses('cpu')", True)
+    assert out.count("agree") == 3
 
 
 @pytest.mark.gpu
-def test_kernels_agree_with_the_plain_scans_on_a_gpu():
-    out = run("from test_kernels import compare; compare('cuda')", False)
-    assert out.count("agree") == 2 * len(SIZES)
+def test_kernels_agree_on_a_gpu():
+    out = run("from test_kernels import *; compare('cuda'); compare_losses('cuda')", False)
+    assert out.count("agree") == 3 * len(SIZES) + 3
 
 
-def test_kernels_compile_for_a_gpu_and_read_what_they_have_written():
-    """Steps are read back after a barrier, and not through the cache that knows no writes."""
+def test_kernels_compile_for_a_gpu_and_the_lstm_s_for_its_matrix_units():
     out = run(COMPILE, False)
-    assert [int(size) > 0 for size in re.findall(r"_kernel (\d+)\n", out)] == [True] * 4
-    assert "ld.global" in out and "bar.sync" in out
-    assert "ld.global.nc" not in out
+    found = re.findall(r"kernel (\d+) products (\d+)", out)
+    assert len(found) == 7 and all(int(size) > 0 for size, _ in found)
+    assert [int(products) > 0 for _, products in found] == [True] * 2 + [False] * 5

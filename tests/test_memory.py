@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -48,6 +49,17 @@ def test_so_does_a_pack_that_reads_a_text(cell, corpora):
     pack = [replace(trial, seed=s) for s in range(3)]
     foretold = len(pack) * bytes_per_member(trial)
     assert 0.6 * foretold <= allocated(pack, corpora) <= foretold
+
+
+def test_on_a_gpu_it_is_what_was_measured_there():
+    """`benchmarks/results/gpu.json`: megabytes a member of packs of 64 on an H200."""
+    results = Path(__file__).parents[1] / "benchmarks" / "results" / "gpu.json"
+    numbers = json.loads(results.read_text())["numbers"]
+    shape = replace(SHAPE, hidden=200, length=100, batch=100, train_size=500, val_size=50)
+    for cell in ("lstm", "orthogonal"):
+        foretold = bytes_per_member(replace(shape, cell=cell), "cuda")
+        assert 0.95 <= 1e6 * numbers[f"{cell}: memory taken"] / foretold <= 1
+        assert bytes_per_member(replace(shape, cell=cell)) < foretold
 
 
 def test_seeds_and_rates_need_nothing_of_their_own():

@@ -57,7 +57,7 @@ def test_auto_reserves_the_share_that_the_networks_fill():
         pack = Pack(tuple(trials(size, hidden=200, batch=100, train_size=100, length=100)))
         share = reserved(pack, execution, found(execution))["gpu"]
         assert share == gpu_share(pack, H100)
-        need = 0.6e9 + size * bytes_per_member(LARGE) / 0.9
+        need = 0.6e9 + size * bytes_per_member(LARGE, "cuda") / 0.9
         assert need <= share * H100 < need + 0.0101 * H100
         assert reserved(pack, execution, found(execution, gpu_bytes=1e9))["gpu"] <= 1.0
 

@@ -33,7 +33,7 @@ def test_a_number_is_meant_as_it_is():
 def test_on_a_gpu_auto_fills_what_a_pack_may_take_and_no_more():
     for gigabytes in (1.0, 10.0):
         size = largest(LARGE, on=GPU, pack_size="auto", memory_per_pack=gigabytes)
-        need = bytes_per_member(LARGE)
+        need = bytes_per_member(LARGE, "cuda")
         assert size * need <= gigabytes * 1e9 < (size + 1) * need
     assert largest(TRIAL, on=GPU, pack_size="auto", memory_per_pack=80.0) == MOST
 

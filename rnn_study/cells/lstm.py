@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import pad
 
+from rnn_study import kernels
 from rnn_study.cells.cell import Cell, Parameters, Weights, uniform
 from rnn_study.cells.memory import blocks, dense, rows
 from rnn_study.cells.native_lstm import NativeScan
@@ -60,6 +61,8 @@ class LSTM(Cell):
     def scan(
         self, weights: Weights, x: Float[Tensor, "S T B I"], state: Float[Tensor, "S B D"]
     ) -> tuple[Float[Tensor, "S T B H"], Float[Tensor, "S B D"]]:
+        if (fast := kernels.lstm_scan(x, weights["w_h"].shape[1])) is not None:
+            return fast(weights, x, state)
         bias = weights["b_x"] + weights["b_h"]
         h, c = state.chunk(2, -1)
         given = (x, weights["w_x"], weights["w_h"], bias, h, c)
@@ -118,6 +121,7 @@ class _Scan(torch.autograd.Function):
                 torch.addcmul(torch.mul(f[t], c[t], out=new_c), i[t], g[t], out=c[t + 1])
                 torch.mul(o[t], torch.tanh(c[t + 1], out=tanh_c), out=h[t + 1])
         ctx.save_for_backward(weight, taped, gates, cells)
+        ctx.inputs = x.shape[-1]
         ctx.set_materialize_grads(False)
         last = as_columns(cells[:, steps if kept else 0], batch).mT
         # the last state is no view: outputs that go unused then cost no gradient
@@ -140,15 +144,16 @@ class _Scan(torch.autograd.Function):
                 as_columns(d_state, batch).copy_(given.mT)
         d_gates = rows(members, 4 * size, weight)[:, None]
         d_weight = dense(*weight.shape, like=weight).zero_()
-        inputs = taped.shape[2] - hidden - 1
-        d_x = taped.new_empty(members, steps, inputs, batch) if ctx.needs_input_grad[0] else None
+        entered = slice(hidden, hidden + ctx.inputs)  # rows of the tape that have the input
+        shape = (members, steps, ctx.inputs, batch)
+        d_x = taped.new_empty(shape) if ctx.needs_input_grad[0] else None
         for part in blocks(members, 2 * weight[0].numel() + 16 * size, weight):
             before, c = taped[part].unbind(1), cells[part].unbind(1)
             _, i, f, o, g, three = split(gates[part], steps)
             d_gate, d_i, d_f, d_o, d_g, d_three = (views[0] for views in split(d_gates[part], 1))
             d_columns, dh_columns = as_columns(d_gate, batch), as_columns(d_h[part], batch)
             d_rows, dw = d_columns.mT, d_weight[part]
-            w_h, w_x = weight[part, :hidden], weight[part, hidden:-1]
+            w_h, w_x = weight[part, :hidden], weight[part, entered]
             dh, dc, tanh_c, new = d_h[part], d_c[part], squashed[part], work[part]
             for t in reversed(range(steps)):
                 if d_outputs is not None:
@@ -168,9 +173,9 @@ class _Scan(torch.autograd.Function):
                     torch.bmm(w_x, d_columns, out=d_x[part, t])
         return (
             None if d_x is None else d_x.mT,
-            d_weight[:, hidden:-1],
+            d_weight[:, entered],
             d_weight[:, :hidden],
-            d_weight[:, -1],
+            d_weight[:, entered.stop],
             as_columns(d_h, batch).mT,
             as_columns(d_c, batch).mT,
             None,

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import pad
 
+from rnn_study import kernels
 from rnn_study.cells.cell import Cell, Parameters, Weights, uniform
 from rnn_study.cells.exponential import exponential_of_upper
 from rnn_study.cells.memory import blocks, dense, rows
@@ -61,6 +62,8 @@ class Orthogonal(Cell):
     def scan(
         self, weights: Weights, x: Float[Tensor, "S T B I"], state: Float[Tensor, "S B D"]
     ) -> tuple[Float[Tensor, "S T B H"], Float[Tensor, "S B D"]]:
+        if (fast := kernels.orthogonal_scan(x)) is not None:
+            return fast(weights, x, state)
         given = (x, weights["w_x"], weights["w_h"], weights["b"], state)
         library = for_tensor(x)
         if library is not None:
@@ -98,6 +101,7 @@ class _Scan(torch.autograd.Function):
                 torch.sign(z_t, out=sign)
                 torch.mul(torch.addcmul(offset, z_t, sign, out=z_t).relu_(), sign, out=h[t + 1])
         ctx.save_for_backward(weight, taped)
+        ctx.inputs = x.shape[-1]
         ctx.set_materialize_grads(False)
         # the last state is no view: outputs that go unused then cost no gradient
         return taped[:, 1:, :hidden].mT, taped[:, -1, :hidden].mT.clone()
@@ -117,14 +121,15 @@ class _Scan(torch.autograd.Function):
         else:
             as_columns(d_h, batch).copy_(d_last.mT)
         d_weight = dense(*weight.shape, like=weight).zero_()
-        inputs = taped.shape[2] - hidden
-        d_x = taped.new_empty(members, steps, inputs, batch) if ctx.needs_input_grad[0] else None
+        entered = slice(hidden, hidden + ctx.inputs)  # rows of the tape that have the input
+        shape = (members, steps, ctx.inputs, batch)
+        d_x = taped.new_empty(shape) if ctx.needs_input_grad[0] else None
         for part in blocks(members, 2 * weight[0].numel() + 6 * size, weight):
             before, h = taped[part].unbind(1), taped[part, :, :hidden].flatten(2).unbind(1)
             dh, dz, sign, db = d_h[part], d_z[part], signs[part], d_offset[part]
             dh_columns, dz_columns = as_columns(dh, batch), as_columns(dz, batch)
             dz_rows, dw = dz_columns.mT, d_weight[part]
-            w_h, w_x = weight[part, :hidden], weight[part, hidden:]
+            w_h, w_x = weight[part, :hidden], weight[part, entered]
             for t in reversed(range(steps)):
                 if d_outputs is not None:
                     dh_columns += d_outputs[part, t].mT
@@ -137,7 +142,7 @@ class _Scan(torch.autograd.Function):
                     torch.bmm(w_x, dz_columns, out=d_x[part, t])
         return (
             None if d_x is None else d_x.mT,
-            d_weight[:, hidden:],
+            d_weight[:, entered],
             d_weight[:, :hidden],
             as_columns(d_offset, batch).sum(-1),
             as_columns(d_h, batch).mT,

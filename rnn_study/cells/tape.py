@@ -12,29 +12,41 @@ from torch import Tensor
 
 from rnn_study.cells.memory import dense, rows
 
+ALIGNED = 4
+"""Of what the height of a tape is a multiple on a GPU, whose matrix units need it."""
+
 
 def tape(
     x: Float[Tensor, "S T B I"], h0: Float[Tensor, "S B H"], ones: bool = False
 ) -> Float[Tensor, "S T+1 K B"]:
     """What a step multiplies: h (H), then x (I), then a one for the bias if `ones`.
 
-    K = H + I, or one more. The first step has `h0`, later ones wait for their h, and the last has
-    nothing but h.
+    K = H + I, or one more; off a CPU, zeros follow up to a multiple of `ALIGNED`. The first step
+    has `h0`, later ones wait for their h, and the last has nothing but h.
     """
     (members, steps, batch, inputs), hidden = x.shape, h0.shape[-1]
-    shape = (steps + 1, hidden + inputs + ones, batch)
+    used = hidden + inputs + ones
+    shape = (steps + 1, used + missing(used, x), batch)
     taped = rows(members, shape[0] * shape[1] * batch, x).unflatten(1, shape)
     taped[:, 0, :hidden] = h0.mT
     taped[:, :-1, hidden : hidden + inputs] = x.mT
     if ones:
-        taped[:, :-1, -1] = 1
+        taped[:, :-1, used - 1] = 1
+    taped[:, :-1, used:] = 0
     return taped
+
+
+def missing(height: int, like: Tensor) -> int:
+    """How many zeros a tape of some height has on the device of `like`."""
+    return 0 if like.device.type == "cpu" else -height % ALIGNED
 
 
 def stacked(*weights: Float[Tensor, "S _ N"]) -> Float[Tensor, "S K N"]:
     """Weights under each other, in the order of the tape."""
     members, _, width = weights[0].shape
     height = sum(weight.shape[1] for weight in weights)
+    if zeros := missing(height, weights[0]):
+        return stacked(*weights, weights[0].new_zeros(members, zeros, width))
     out = rows(members, height * width, weights[0]).unflatten(1, (height, width))
     torch.cat(weights, 1, out=out)
     return out

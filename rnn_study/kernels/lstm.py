@@ -1,46 +1,74 @@
-"""The LSTM's time loop in one launch each way, in Triton; laid out as `orthogonal`'s is.
+"""The LSTM's time steps on a GPU, one launch each: product, gates and state together, in Triton.
 
-A program computes a tile of hidden units at a time, all four gates of it, so that the elementwise
-part of a step stays on the chip. Gates are stored activated, for the way back.
+What a step multiplies lies in one row of K: the state (padded to H'), the input, and a one for the
+bias (all padded), in parts of bfloat16. The weights have a row for each of these, and their columns
+lie unit by unit, the four gates of a unit together (C columns): so a tile of columns holds all that
+some units need, and nothing of a product leaves the chip. On the way back the gradients of the
+gates are rows of C, again in parts. The gradients of the weights are three products after the loop.
+
+Units are padded to U = C / 4: widths that are multiples of 16 let a thread read and write 16 bytes
+at once. A unit that is only there to fill up has zero weights, so nothing comes of it.
 """
 
 # mypy: allow-untyped-defs
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 import triton
 import triton.language as tl
-from jaxtyping import Float
+from jaxtyping import BFloat16, Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from rnn_study.cells.cell import Weights
-from rnn_study.cells.lstm import LSTM
-from rnn_study.kernels.product import Precision, times_matrix
+from rnn_study.kernels import padded
+from rnn_study.kernels.parts import PARTS, in_parts, multiplied, parts_of, plus_product, tanh
+
+GATES = 4
+WIDTH = 32
+"""Of what the numbers of units (U) and of rows of the weights (K) are multiples."""
+ALIGNED = 16
+"""Of what the width of the state (H') in a row is a multiple."""
+AHEAD = 16
+"""Time steps whose inputs are laid out together where no gradient is wanted."""
 
 
-class FusedLSTM(LSTM):
-    """The LSTM, its `scan` as one kernel. `LSTM.scan` is its oracle."""
+@dataclass(frozen=True)
+class Tiles:
+    """How a launch is cut into programs."""
 
-    def __init__(self, precision: Precision = "ieee", sequences: int = 16) -> None:
-        """`sequences`: how many a program has."""
-        self.precision, self.sequences = precision, sequences
+    rows: int
+    """Sequences of a program."""
+    units: int
+    """Hidden units of a program."""
+    inner: int
+    """Numbers that are multiplied and added up between two loads."""
+    warps: int
+    stages: int
+    """Loads that are under way while the product goes on."""
 
-    def scan(
-        self, weights: Weights, x: Float[Tensor, "S T B I"], state: Float[Tensor, "S B D"]
-    ) -> tuple[Float[Tensor, "S T B H"], Float[Tensor, "S B D"]]:
-        bias = weights["b_x"] + weights["b_h"]
-        h, c = state.chunk(2, -1)
-        how = (self.precision, self.sequences)
-        outputs, h, c = _Scan.apply(x, weights["w_x"], weights["w_h"], bias, h, c, *how)
-        return outputs, torch.cat((h, c), -1)
+
+FORWARD = Tiles(rows=64, units=32, inner=32, warps=4, stages=3)
+BACKWARD = Tiles(rows=64, units=32, inner=64, warps=4, stages=3)
+
+
+def scan(
+    weights: Weights, x: Float[Tensor, "S T B I"], state: Float[Tensor, "S B 2H"]
+) -> tuple[Float[Tensor, "S T B H"], Float[Tensor, "S B 2H"]]:
+    """As `LSTM.scan`, its oracle; CUDA and float32."""
+    h, c = state.chunk(2, -1)
+    given = (x, weights["w_x"], weights["w_h"], weights["b_x"] + weights["b_h"], h, c)
+    kept = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in given)
+    outputs, h, c = _Scan.apply(*given, kept)
+    return outputs, torch.cat((h, c), -1)
 
 
 class _Scan(torch.autograd.Function):
-    """The loops as kernels; products with the inputs and gradients of the weights around them."""
+    """The steps one after the other, and those of the way back."""
 
     @staticmethod
     def forward(
@@ -51,169 +79,253 @@ class _Scan(torch.autograd.Function):
         bias: Tensor,
         h0: Tensor,
         c0: Tensor,
-        precision: Precision,
-        rows: int,
+        kept: bool,
     ) -> tuple[Tensor, Tensor, Tensor]:
         (members, steps, batch, _), hidden = x.shape, h0.shape[-1]
-        gates = torch.baddbmm(bias[:, None], x.flatten(1, 2), w_x)
-        gates = gates.unflatten(1, (steps, batch)).contiguous()
-        outputs, cells = h0.new_empty(2, members, steps + 1, batch, hidden)  # from before the first
-        outputs[:, 0], cells[:, 0] = h0, c0
-        ctx.how = precision, rows
-        w_h = w_h.contiguous()
-        _launch(forward_kernel, gates, (w_h, outputs, cells), hidden, *ctx.how)
-        ctx.save_for_backward(x, w_x, w_h, gates, outputs, cells)
+        packed = pack(w_h, w_x, bias)
+        units = packed.shape[-1] // GATES
+        slots = steps if kept else min(AHEAD, steps)
+        taped = x.new_zeros(members, slots + 1, batch, PARTS, packed.shape[2], dtype=torch.bfloat16)
+        outputs = x.new_empty(members, steps, batch, units)
+        gates = x.new_empty(members, slots if kept else 0, GATES, batch, units)
+        cells = x.new_empty(members, (slots if kept else 1) + 1, batch, units)
+        cells[:, 0, :, :hidden], cells[:, 0, :, hidden:] = c0, 0
+        parts_of(h0, taped[:, 0, :, :, :hidden].movedim(2, 0))
+        for first in range(0, steps, slots):
+            fill(taped, x[:, first : first + slots], padded(hidden, ALIGNED))
+            if first:
+                taped[:, 0, :, :, :hidden] = taped[:, slots, :, :, :hidden]
+            for t in range(first, min(first + slots, steps)):
+                _forward(packed, taped, cells, gates, outputs, hidden, t, t - first, kept)
+        ctx.save_for_backward(packed, taped, gates, cells)
+        ctx.sizes = hidden, x.shape[-1]
         ctx.set_materialize_grads(False)
-        return outputs[:, 1:], outputs[:, -1].clone(), cells[:, -1].clone()
+        outputs, last = outputs[..., :hidden], cells[:, steps if kept else steps % 2, :, :hidden]
+        return outputs, outputs[:, -1].clone(), last.clone()
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *d: Tensor | None) -> tuple[Tensor | None, ...]:
         d_outputs, d_last_h, d_last_c = d
-        x, w_x, w_h, gates, outputs, cells = ctx.saved_tensors
-        d_h = torch.zeros_like(outputs)  # of the outputs, and in the first place of h0
-        if d_outputs is not None:
-            d_h[:, 1:] = d_outputs
-        if d_last_h is not None:
-            d_h[:, -1] += d_last_h
-        d_c = torch.zeros_like(cells[:, 0]) if d_last_c is None else d_last_c.contiguous().clone()
-        d_gates = torch.empty_like(gates)
-        others = (w_h, gates, cells, d_h, d_c)
-        _launch(backward_kernel, d_gates, others, d_h.shape[-1], *ctx.how)
-        d_flat = d_gates.flatten(1, 2)  # (S, T B, 4H)
+        packed, taped, gates, cells = ctx.saved_tensors
+        (members, steps, _, batch, _), (hidden, inputs) = gates.shape, ctx.sizes
+        d_gates = gates.new_empty(
+            members, steps, batch, PARTS, packed.shape[-1], dtype=torch.bfloat16
+        )
+        d_c = torch.zeros_like(cells[:, 0])
+        if d_last_c is not None:
+            d_c[..., :hidden] = d_last_c
+        for t in reversed(range(steps)):
+            _backward(packed, gates, cells, d_gates, d_c, d_outputs, d_last_h, hidden, t)
+        d_weight = unpack(times(taped[:, :steps], d_gates), hidden)
+        whole = packed.float().sum(1)  # (S, K, C)
+        first = d_gates[:, 0].float().sum(2)
+        entered = slice(padded(hidden, ALIGNED), padded(hidden, ALIGNED) + inputs)
+        d_x = None
+        if ctx.needs_input_grad[0]:
+            d_rows = d_gates.float().sum(3).flatten(1, 2)
+            d_x = (d_rows @ whole[:, entered].mT).unflatten(1, (steps, batch))
         return (
-            (d_flat @ w_x.mT).view_as(x) if ctx.needs_input_grad[0] else None,
-            x.flatten(1, 2).mT @ d_flat,
-            outputs[:, :-1].flatten(1, 2).mT @ d_flat,
-            d_flat.sum(1),
-            d_h[:, 0],
-            d_c,
-            None,
+            d_x,
+            d_weight[:, entered],
+            d_weight[:, :hidden],
+            d_weight[:, entered.stop],
+            first @ whole[:, :hidden].mT,
+            d_c[..., :hidden],
             None,
         )
 
 
-def _launch(
-    kernel: Any,
-    steps: Float[Tensor, "S T B G"],
-    others: tuple[Tensor, ...],
+def pack(
+    w_h: Float[Tensor, "S H 4H"], w_x: Float[Tensor, "S I 4H"], bias: Float[Tensor, "S 4H"]
+) -> BFloat16[Tensor, "S 3 K C"]:
+    """Weights in parts, the gates of a unit together, padded with zeros."""
+    members, hidden, _ = w_h.shape
+    width, entering = padded(hidden, ALIGNED), torch.cat((w_x, bias[:, None]), 1)
+    inner = padded(width + entering.shape[1], WIDTH)
+    shape = (members, PARTS, inner, padded(hidden, WIDTH), GATES)
+    packed = w_h.new_zeros(shape, dtype=torch.bfloat16)
+    for first, some in ((0, w_h), (width, entering)):
+        units = some.unflatten(-1, (GATES, -1)).mT  # (S, _, H, 4)
+        parts_of(units, packed[:, :, first : first + units.shape[1], :hidden].movedim(1, 0))
+    return packed.flatten(-2)
+
+
+def unpack(columns: Float[Tensor, "S K C"], hidden: int) -> Float[Tensor, "S K 4H"]:
+    """The gates in their usual order again."""
+    return columns.unflatten(-1, (-1, GATES))[:, :, :hidden].mT.flatten(-2)
+
+
+def fill(taped: BFloat16[Tensor, "S N B 3 K"], x: Float[Tensor, "S T B I"], first: int) -> None:
+    """Lays out the inputs of some steps from column `first` on, and ones for the bias."""
+    steps, inputs = x.shape[1], x.shape[-1]
+    parts_of(x, taped[:, :steps, :, :, first : first + inputs].movedim(3, 0))
+    taped[:, :steps, :, 0, first + inputs] = 1
+
+
+def times(
+    left: BFloat16[Tensor, "S T B 3 K"], right: BFloat16[Tensor, "S T B 3 C"]
+) -> Float[Tensor, "S K C"]:
+    """left' @ right over time and batch: of their parts, one product for each part of `right`."""
+    left, right = left.flatten(1, 2), right.flatten(1, 2)  # (S, N, 3, K)
+    found = []
+    for part in reversed(range(PARTS)):
+        some = left[:, :, : PARTS - part].flatten(2).mT  # (S, (3 - part) K, N)
+        found += _bmm(some, right[:, :, part]).unflatten(1, (PARTS - part, -1)).unbind(1)
+    return torch.stack(found).sum(0)
+
+
+def _bmm(one: Tensor, other: Tensor) -> Tensor:
+    """In float32."""
+    if one.device.type == "cpu":  # torch has no such product there
+        return one.float() @ other.float()
+    return torch.bmm(one, other, out_dtype=torch.float32)
+
+
+def _forward(
+    packed: Tensor,
+    taped: Tensor,
+    cells: Tensor,
+    gates: Tensor,
+    outputs: Tensor,
     hidden: int,
-    precision: Precision,
-    rows: int,
+    t: int,
+    slot: int,
+    kept: bool,
 ) -> None:
-    members, time, batch, _ = steps.shape
-    kernel[(members, triton.cdiv(batch, rows))](
-        steps,
-        *others,
-        time,
-        batch,
-        hidden,
-        ROWS=rows,
-        COLUMNS=32,
-        INNER=32,
-        PRECISION=precision,
-        num_warps=4,
-        num_stages=1,  # nothing of a step may be read before the step before it is written
-    )
+    members, steps, batch, units = outputs.shape
+    tiles = FORWARD
+    grid = (triton.cdiv(units, tiles.units), triton.cdiv(batch, tiles.rows), members)
+    forward_kernel[grid](
+        packed, taped, cells, gates, outputs, t, slot, steps, taped.shape[1], batch,
+        padded(hidden, ALIGNED), units, packed.shape[2],
+        KEPT=kept, ROWS=tiles.rows, UNITS=tiles.units, INNER=tiles.inner,
+        MULTIPLIED=multiplied(cells),
+        num_warps=tiles.warps, num_stages=tiles.stages,
+    )  # fmt: skip
 
 
-@triton.jit
-def _tanh(x):
-    return 2 * tl.sigmoid(2 * x) - 1
+def _backward(
+    packed: Tensor,
+    gates: Tensor,
+    cells: Tensor,
+    d_gates: Tensor,
+    d_c: Tensor,
+    d_outputs: Tensor | None,
+    d_last: Tensor | None,
+    hidden: int,
+    t: int,
+) -> None:
+    members, steps, _, batch, units = gates.shape
+    tiles = BACKWARD
+    grid = (triton.cdiv(units, tiles.units), triton.cdiv(batch, tiles.rows), members)
+    is_last = t == steps - 1
+    backward_kernel[grid](
+        packed, gates, cells, d_gates, d_c,
+        d_c if d_outputs is None else d_outputs.contiguous(),
+        d_c if d_last is None else d_last.contiguous(),
+        t, steps, batch, hidden, units, packed.shape[2],
+        GIVEN=d_outputs is not None, ENDS=is_last and d_last is not None, LAST=is_last,
+        ROWS=tiles.rows, UNITS=tiles.units, INNER=tiles.inner, MULTIPLIED=multiplied(cells),
+        num_warps=tiles.warps, num_stages=tiles.stages,
+    )  # fmt: skip
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["t", "slot"])
 def forward_kernel(
-    steps, w_h, outputs, cells, time, batch, hidden, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
-    INNER: tl.constexpr, PRECISION: tl.constexpr,
+    packed, taped, cells, gates, outputs, t, slot, steps, slots, batch, state, units, inner,
+    KEPT: tl.constexpr, ROWS: tl.constexpr, UNITS: tl.constexpr, INNER: tl.constexpr,
+    MULTIPLIED: tl.constexpr,
 ):  # fmt: skip
-    """steps (S, T, B, 4H): gates without their recurrent part; become the activated gates.
+    """One step: reads row `slot` of the tape, writes the state into the next one."""
+    tile, block, member = tl.program_id(0), tl.program_id(1), tl.program_id(2).to(tl.int64)
+    rows = block * ROWS + tl.arange(0, ROWS)[:, None]
+    unit = tile * UNITS + tl.arange(0, UNITS)[None, :]
+    columns = tile * 4 * UNITS + tl.arange(0, 4 * UNITS)[None, :]
+    k, wide = tl.arange(0, INNER), 4 * units
+    row = taped + (member * slots + slot) * batch * 3 * inner + rows * 3 * inner
+    weight = packed + member * 3 * inner * wide + k[:, None] * wide + columns
+    acc = tl.zeros((ROWS, 4 * UNITS), tl.float32)
+    acc = plus_product(
+        acc, row + k[None, :], weight, rows < batch, columns < wide, inner, inner, wide,
+        inner * wide, INNER, MULTIPLIED,
+    )  # fmt: skip
+    even, odd = tl.split(tl.reshape(acc, (ROWS, UNITS, 2, 2)))
+    i, o = tl.split(even)
+    f, g = tl.split(odd)
+    i, f, o, g = tl.sigmoid(i), tl.sigmoid(f), tl.sigmoid(o), tanh(g)
+    inside = (rows < batch) & (unit < units)
+    size = batch * units
+    place = rows * units + unit
+    if KEPT:
+        before = cells + (member * slots + slot) * size
+        after = before + size
+        gate = gates + (member * (slots - 1) + slot) * 4 * size + place
+        tl.store(gate, i, mask=inside)
+        tl.store(gate + size, f, mask=inside)
+        tl.store(gate + 2 * size, o, mask=inside)
+        tl.store(gate + 3 * size, g, mask=inside)
+    else:
+        before = cells + (2 * member + t % 2) * size
+        after = cells + (2 * member + 1 - t % 2) * size
+    c = f * tl.load(before + place, mask=inside, other=0.0) + i * g
+    tl.store(after + place, c, mask=inside)
+    h = o * tanh(c)
+    tl.store(outputs + (member * steps + t) * size + place, h, mask=inside)
+    one, two, three = in_parts(h)
+    target, inside = row + batch * 3 * inner + unit, (rows < batch) & (unit < state)
+    tl.store(target, one, mask=inside)
+    tl.store(target + inner, two, mask=inside)
+    tl.store(target + 2 * inner, three, mask=inside)
 
-    outputs, cells (S, T+1, B, H): the first of each is there, the others are written.
-    """
-    member, block = tl.program_id(0).to(tl.int64), tl.program_id(1)
-    rows = block * ROWS + tl.arange(0, ROWS)
-    size, wide = batch * hidden, 4 * hidden
-    matrix = w_h + member * hidden * wide
-    for t in range(time):
-        gates = steps + (member * time + t) * 4 * size
-        before = (member * (time + 1) + t) * size
-        for start in range(0, hidden, COLUMNS):
-            columns = start + tl.arange(0, COLUMNS)
-            inside = (rows[:, None] < batch) & (columns[None, :] < hidden)
-            place = rows[:, None] * hidden + columns[None, :]
-            gate = gates + rows[:, None] * wide + columns[None, :]
-            i = tl.load(gate, mask=inside, other=0.0)
-            f = tl.load(gate + hidden, mask=inside, other=0.0)
-            o = tl.load(gate + 2 * hidden, mask=inside, other=0.0)
-            g = tl.load(gate + 3 * hidden, mask=inside, other=0.0)
-            h = outputs + before
-            i = times_matrix(i, h, matrix, rows, columns, batch, hidden, hidden, wide, 1, INNER,
-                             PRECISION)  # fmt: skip
-            f = times_matrix(f, h, matrix + hidden, rows, columns, batch, hidden, hidden, wide, 1,
-                             INNER, PRECISION)  # fmt: skip
-            o = times_matrix(o, h, matrix + 2 * hidden, rows, columns, batch, hidden, hidden, wide,
-                             1, INNER, PRECISION)  # fmt: skip
-            g = times_matrix(g, h, matrix + 3 * hidden, rows, columns, batch, hidden, hidden, wide,
-                             1, INNER, PRECISION)  # fmt: skip
-            i, f, o, g = tl.sigmoid(i), tl.sigmoid(f), tl.sigmoid(o), _tanh(g)
-            tl.store(gate, i, mask=inside)
-            tl.store(gate + hidden, f, mask=inside)
-            tl.store(gate + 2 * hidden, o, mask=inside)
-            tl.store(gate + 3 * hidden, g, mask=inside)
-            c = f * tl.load(cells + before + place, mask=inside, other=0.0) + i * g
-            tl.store(cells + before + size + place, c, mask=inside)
-            tl.store(outputs + before + size + place, o * _tanh(c), mask=inside)
-        tl.debug_barrier()
 
-
-@triton.jit
+@triton.jit(do_not_specialize=["t"])
 def backward_kernel(
-    steps, w_h, gates, cells, d_h, d_c, time, batch, hidden, ROWS: tl.constexpr,
-    COLUMNS: tl.constexpr, INNER: tl.constexpr, PRECISION: tl.constexpr,
+    packed, gates, cells, d_gates, d_c, d_outputs, d_last, t, steps, batch, hidden, units, inner,
+    GIVEN: tl.constexpr, ENDS: tl.constexpr, LAST: tl.constexpr, ROWS: tl.constexpr,
+    UNITS: tl.constexpr, INNER: tl.constexpr, MULTIPLIED: tl.constexpr,
 ):  # fmt: skip
-    """steps (S, T, B, 4H): become the gradients of the gates before they are activated.
-
-    d_h (S, T+1, B, H): gradients of the outputs from outside, and in the first place, at first
-    zero, those of the first state; d_c (S, B, H): of the last cell, becomes that of the first.
-    """
-    member, block = tl.program_id(0).to(tl.int64), tl.program_id(1)
-    rows = block * ROWS + tl.arange(0, ROWS)
-    size, wide = batch * hidden, 4 * hidden
-    matrix = w_h + member * hidden * wide
-    for back in range(time):
-        t = time - 1 - back
-        here = (member * time + t) * 4 * size
-        before = (member * (time + 1) + t) * size
-        for start in range(0, hidden, COLUMNS):
-            columns = start + tl.arange(0, COLUMNS)
-            inside = (rows[:, None] < batch) & (columns[None, :] < hidden)
-            place = rows[:, None] * hidden + columns[None, :]
-            dh = tl.load(d_h + before + size + place, mask=inside, other=0.0)
-            if back > 0:
-                dh = times_matrix(dh, steps + here + 4 * size, matrix, rows, columns, batch, hidden,
-                                  wide, 1, wide, INNER, PRECISION)  # fmt: skip
-            gate = here + rows[:, None] * wide + columns[None, :]
-            i = tl.load(gates + gate, mask=inside, other=0.0)
-            f = tl.load(gates + gate + hidden, mask=inside, other=0.0)
-            o = tl.load(gates + gate + 2 * hidden, mask=inside, other=0.0)
-            g = tl.load(gates + gate + 3 * hidden, mask=inside, other=0.0)
-            c_before = tl.load(cells + before + place, mask=inside, other=0.0)
-            tanh_c = _tanh(tl.load(cells + before + size + place, mask=inside, other=0.0))
-            dc = tl.load(d_c + member * size + place, mask=inside, other=0.0)
-            dc += dh * o * (1 - tanh_c * tanh_c)
-            tl.store(steps + gate, dc * g * i * (1 - i), mask=inside)
-            tl.store(steps + gate + hidden, dc * c_before * f * (1 - f), mask=inside)
-            tl.store(steps + gate + 2 * hidden, dh * tanh_c * o * (1 - o), mask=inside)
-            tl.store(steps + gate + 3 * hidden, dc * i * (1 - g * g), mask=inside)
-            tl.store(d_c + member * size + place, dc * f, mask=inside)
-        tl.debug_barrier()
-    for start in range(0, hidden, COLUMNS):
-        columns = start + tl.arange(0, COLUMNS)
-        inside = (rows[:, None] < batch) & (columns[None, :] < hidden)
-        dh = tl.zeros((ROWS, COLUMNS), tl.float32)
-        first = steps + member * time * 4 * size
-        dh = times_matrix(dh, first, matrix, rows, columns, batch, hidden, wide, 1, wide, INNER,
-                          PRECISION)  # fmt: skip
-        place = rows[:, None] * hidden + columns[None, :]
-        tl.store(d_h + member * (time + 1) * size + place, dh, mask=inside)
+    """One step back: reads the gradients of the gates of the next step, writes those of this."""
+    tile, block, member = tl.program_id(0), tl.program_id(1), tl.program_id(2).to(tl.int64)
+    rows = block * ROWS + tl.arange(0, ROWS)[:, None]
+    unit = tile * UNITS + tl.arange(0, UNITS)[None, :]
+    k, wide = tl.arange(0, INNER), 4 * units
+    at = member * steps + t
+    size = batch * units
+    place = rows * units + unit
+    inside = (rows < batch) & (unit < units)
+    here = d_gates + at * batch * 3 * wide + rows * 3 * wide
+    dh = tl.zeros((ROWS, UNITS), tl.float32)
+    if not LAST:
+        weight = packed + member * 3 * inner * wide + unit * wide + k[:, None]
+        dh = plus_product(
+            dh, here + batch * 3 * wide + k[None, :], weight, rows < batch, unit < units,
+            wide, wide, 1, inner * wide, INNER, MULTIPLIED,
+        )  # fmt: skip
+    given, there = rows * hidden + unit, (rows < batch) & (unit < hidden)
+    if GIVEN:
+        dh += tl.load(d_outputs + at * batch * hidden + given, mask=there, other=0.0)
+    if ENDS:
+        dh += tl.load(d_last + member * batch * hidden + given, mask=there, other=0.0)
+    gate = gates + at * 4 * size + place
+    i = tl.load(gate, mask=inside, other=0.0)
+    f = tl.load(gate + size, mask=inside, other=0.0)
+    o = tl.load(gate + 2 * size, mask=inside, other=0.0)
+    g = tl.load(gate + 3 * size, mask=inside, other=0.0)
+    cell = cells + (member * (steps + 1) + t) * size + place
+    tanh_c = tanh(tl.load(cell + size, mask=inside, other=0.0))
+    dc = tl.load(d_c + member * size + place, mask=inside, other=0.0)
+    dc += dh * o * (1 - tanh_c * tanh_c)
+    d_i = dc * g * i * (1 - i)
+    d_f = dc * tl.load(cell, mask=inside, other=0.0) * f * (1 - f)
+    d_o = dh * tanh_c * o * (1 - o)
+    d_g = dc * i * (1 - g * g)
+    tl.store(d_c + member * size + place, dc * f, mask=inside)
+    d_all = tl.join(tl.join(d_i, d_o), tl.join(d_f, d_g))
+    d_all = tl.reshape(d_all, (ROWS, 4 * UNITS))
+    one, two, three = in_parts(d_all)
+    columns = tile * 4 * UNITS + tl.arange(0, 4 * UNITS)[None, :]
+    there = (rows < batch) & (columns < wide)
+    tl.store(here + columns, one, mask=there)
+    tl.store(here + wide + columns, two, mask=there)
+    tl.store(here + 2 * wide + columns, three, mask=there)

@@ -50,8 +50,8 @@ def pack_sizes(execution: Execution, resources: Resources) -> PackSizes:
         return PackSizes(lambda trial: int(size), 1)
     at_once = resources.packs_at_once(execution)
     if resources.device == "cuda":
-        return PackSizes(_filling(_of_gpu(execution)), at_once)
-    filling = _filling(_of_host(execution, at_once))
+        return PackSizes(_filling(_of_gpu(execution), "cuda"), at_once)
+    filling = _filling(_of_host(execution, at_once), "cpu")
     return PackSizes(lambda trial: min(filling(trial), _cached(trial)), at_once)
 
 
@@ -68,12 +68,12 @@ def reserved(pack: Pack, execution: Execution, resources: Resources) -> dict[str
 
 def gpu_share(pack: Pack, gpu_bytes: float) -> float:
     """The share of a GPU that a pack needs, in hundredths, rounded up; at most all of it."""
-    need = _CONTEXT + len(pack.trials) * bytes_per_member(pack.trials[0]) / _FILLED
+    need = _CONTEXT + len(pack.trials) * bytes_per_member(pack.trials[0], "cuda") / _FILLED
     return min(1.0, math.ceil(100 * need / gpu_bytes) / 100)
 
 
-def _filling(budget: float) -> Callable[[Trial], int]:
-    return lambda trial: min(MOST, int(budget / bytes_per_member(trial)))
+def _filling(budget: float, device: str) -> Callable[[Trial], int]:
+    return lambda trial: min(MOST, int(budget / bytes_per_member(trial, device)))
 
 
 def _cached(trial: Trial) -> int:

@@ -18,6 +18,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from rnn_study import kernels
+from rnn_study.cells import CELLS
 from rnn_study.tasks import TASKS, sequence_task
 from rnn_study.training import reading
 from rnn_study.training.adam import Adam
@@ -49,9 +51,18 @@ class Footprint:
         return self.state + self.data + self.step
 
 
-def bytes_per_member(trial: Trial) -> int:
-    """What one member of a pack of such trials needs; a pack of S needs S times that."""
-    return footprint(trial).total
+def bytes_per_member(trial: Trial, device: str = "cpu") -> int:
+    """What one member of a pack of such trials needs; a pack of S needs S times that.
+
+    On `cuda` it is what the kernels need: they keep more, to work faster.
+    """
+    found = footprint(trial)
+    if device != "cuda":
+        return found.total
+    task, gates = TASKS[trial.task], CELLS[trial.cell].gates
+    inputs = trial.hidden if task.reads_text else sequence_task(trial.task).inputs
+    sizes = gates, trial.length, trial.batch, inputs, trial.hidden
+    return found.total + kernels.more_bytes(*sizes, found.step)
 
 
 def footprint(trial: Trial) -> Footprint:

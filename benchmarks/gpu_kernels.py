@@ -1,0 +1,124 @@
+"""What `gpu.py` measures alone: scans, the matrix exponential, the loss of a language model.
+
+Each by the kernels and by torch's operations, in one run; and what the tiles of the LSTM's kernels
+do to their time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.util import find_spec
+
+import gpu_checks
+import torch
+from gpu_rivals import INPUTS, timed
+from gpu_setting import Notes, Setting
+
+from rnn_study.cells import CELLS, Cell
+from rnn_study.kernels import Scan, without
+from rnn_study.training.cross_entropy import linear_cross_entropy
+from rnn_study.training.graphs import captured
+
+
+def scans(setting: Setting, notes: Notes) -> None:
+    """Forward and backward alone, captured, per time step and member."""
+    for name, goal in (("lstm", "<= 2"), ("orthogonal", "")):
+        cell = CELLS[name]
+        ours = scan_time(cell, cell.scan, setting)
+        notes.number(f"{name}: scan, forward and backward", ours, "us/step", goal)
+        if kernels(setting):
+            with without():
+                torchs = scan_time(cell, cell.scan, setting)
+            notes.number(f"{name}: scan by torch's operations", torchs, "us/step")
+            notes.number(f"{name}: kernels over torch's operations", torchs / ours, "times")
+
+
+def exponential(setting: Setting, notes: Notes) -> None:
+    """exp of the skew-symmetric matrices of a pack, with its gradient."""
+    shape = (setting.pack, setting.hidden, setting.hidden)
+    upper = (torch.randn(shape, device=setting.device) * 0.1).requires_grad_()
+    cell = CELLS["orthogonal"]
+
+    def work() -> None:
+        matrix = cell.weights({"skew": upper})["w_h"]
+        torch.autograd.grad(matrix.sum(), upper)
+
+    took = timed(captured(work, torch.device(setting.device)), setting)
+    notes.number("exponential with gradient", 1e3 * took / setting.pack, "ms/matrix", "<= 0.1")
+
+
+def loss(setting: Setting, notes: Notes) -> None:
+    """The softmax of a segment of text and its cross entropy, forward and backward; its memory."""
+    count, words = setting.text_length * setting.text_batch, setting.text_vocabulary
+    hidden, weight = (
+        torch.randn(n, setting.text_hidden, device=setting.device) for n in (count, words)
+    )
+    targets = torch.arange(count, device=setting.device) % words
+    inputs = [each.requires_grad_() for each in (hidden, weight, weight[:, 0].clone())]
+
+    def work() -> None:
+        torch.autograd.grad(linear_cross_entropy(*inputs, targets), inputs)
+
+    def measured(name: str) -> None:
+        notes.number(f"loss of a segment{name}", 1e3 * timed(work, setting), "ms")
+        if setting.device == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+            before = torch.cuda.memory_allocated()
+            work()
+            taken = torch.cuda.max_memory_allocated() - before
+            notes.number(f"loss of a segment{name}: memory", taken / 1e9, "GB")
+
+    measured("")
+    if kernels(setting):
+        with without():
+            measured(" by torch's operations")
+
+
+def tiles(setting: Setting, notes: Notes) -> None:
+    """The LSTM's scan with other tiles than the ones in use, and with cuBLAS's products."""
+    if not kernels(setting):
+        return notes.left_out("tiles", "needs CUDA and triton")
+    from rnn_study.kernels import lstm, wide_lstm
+
+    cell = CELLS["lstm"]
+    took = scan_time(cell, wide_lstm.scan, setting)
+    notes.number("lstm: scan by large products", took, "us/step")
+    used = {"FORWARD": lstm.FORWARD, "BACKWARD": lstm.BACKWARD}
+    others = {
+        "FORWARD": ((64, 32, 32, 4, 2), (64, 32, 32, 4, 4), (128, 32, 32, 8, 2)),
+        "BACKWARD": (
+            (64, 32, 32, 4, 4), (64, 32, 64, 4, 2), (128, 32, 64, 8, 2), (64, 32, 32, 4, 3),
+        ),
+    }  # fmt: skip
+    for which, changes in others.items():
+        for change in changes:
+            setattr(lstm, which, lstm.Tiles(*change))
+            took = scan_time(cell, lstm.scan, setting)
+            setattr(lstm, which, used[which])
+            notes.number(f"lstm: {which.lower()} tiles {change}", took, "us/step")
+    return None
+
+
+def kernels(setting: Setting) -> bool:
+    """Whether there can be any."""
+    return setting.device == "cuda" and find_spec("triton") is not None
+
+
+def scan_time(cell: Cell, scan: Scan, setting: Setting) -> float:
+    """Microseconds per time step and member, forward and backward, captured where it can be."""
+    drawn = gpu_checks.parameters(cell, setting.pack, INPUTS, setting.hidden, setting.device)
+    weights = {k: v.detach().requires_grad_() for k, v in cell.weights(drawn).items()}
+    wanted = [w for name, w in weights.items() if name != "skew"]
+    shape = (setting.pack, setting.length, setting.batch, INPUTS)
+    x = torch.randn(shape, device=setting.device)
+    state = x.new_zeros(setting.pack, setting.batch, cell.state_size(setting.hidden))
+
+    def work() -> None:
+        _, last = scan(weights, x, state)
+        torch.autograd.grad(last.sum(), wanted)
+
+    took = timed(captured(work, torch.device(setting.device)), setting)
+    return 1e6 * took / setting.length / setting.pack
+
+
+ALL: tuple[Callable[[Setting, Notes], None], ...] = (scans, exponential, loss, tiles)
