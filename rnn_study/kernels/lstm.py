@@ -20,19 +20,15 @@ from typing import Any
 import torch
 import triton
 import triton.language as tl
-from jaxtyping import BFloat16, Float
+from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from rnn_study.cells.cell import Weights
 from rnn_study.kernels import padded
+from rnn_study.kernels.lstm_layout import ALIGNED, GATES, fill, pack, times, unpack
 from rnn_study.kernels.parts import PARTS, in_parts, multiplied, parts_of, plus_product, tanh
 
-GATES = 4
-WIDTH = 32
-"""Of what the numbers of units (U) and of rows of the weights (K) are multiples."""
-ALIGNED = 16
-"""Of what the width of the state (H') in a row is a multiple."""
 AHEAD = 16
 """Time steps whose inputs are laid out together where no gradient is wanted."""
 
@@ -134,52 +130,6 @@ class _Scan(torch.autograd.Function):
             d_c[..., :hidden],
             None,
         )
-
-
-def pack(
-    w_h: Float[Tensor, "S H 4H"], w_x: Float[Tensor, "S I 4H"], bias: Float[Tensor, "S 4H"]
-) -> BFloat16[Tensor, "S 3 K C"]:
-    """Weights in parts, the gates of a unit together, padded with zeros."""
-    members, hidden, _ = w_h.shape
-    width, entering = padded(hidden, ALIGNED), torch.cat((w_x, bias[:, None]), 1)
-    inner = padded(width + entering.shape[1], WIDTH)
-    shape = (members, PARTS, inner, padded(hidden, WIDTH), GATES)
-    packed = w_h.new_zeros(shape, dtype=torch.bfloat16)
-    for first, some in ((0, w_h), (width, entering)):
-        units = some.unflatten(-1, (GATES, -1)).mT  # (S, _, H, 4)
-        parts_of(units, packed[:, :, first : first + units.shape[1], :hidden].movedim(1, 0))
-    return packed.flatten(-2)
-
-
-def unpack(columns: Float[Tensor, "S K C"], hidden: int) -> Float[Tensor, "S K 4H"]:
-    """The gates in their usual order again."""
-    return columns.unflatten(-1, (-1, GATES))[:, :, :hidden].mT.flatten(-2)
-
-
-def fill(taped: BFloat16[Tensor, "S N B 3 K"], x: Float[Tensor, "S T B I"], first: int) -> None:
-    """Lays out the inputs of some steps from column `first` on, and ones for the bias."""
-    steps, inputs = x.shape[1], x.shape[-1]
-    parts_of(x, taped[:, :steps, :, :, first : first + inputs].movedim(3, 0))
-    taped[:, :steps, :, 0, first + inputs] = 1
-
-
-def times(
-    left: BFloat16[Tensor, "S T B 3 K"], right: BFloat16[Tensor, "S T B 3 C"]
-) -> Float[Tensor, "S K C"]:
-    """left' @ right over time and batch: of their parts, one product for each part of `right`."""
-    left, right = left.flatten(1, 2), right.flatten(1, 2)  # (S, N, 3, K)
-    found = []
-    for part in reversed(range(PARTS)):
-        some = left[:, :, : PARTS - part].flatten(2).mT  # (S, (3 - part) K, N)
-        found += _bmm(some, right[:, :, part]).unflatten(1, (PARTS - part, -1)).unbind(1)
-    return torch.stack(found).sum(0)
-
-
-def _bmm(one: Tensor, other: Tensor) -> Tensor:
-    """In float32."""
-    if one.device.type == "cpu":  # torch has no such product there
-        return one.float() @ other.float()
-    return torch.bmm(one, other, out_dtype=torch.float32)
 
 
 def _forward(
