@@ -21,6 +21,7 @@ from rnn_study.again import command
 from rnn_study.arguments import Preset, Request, parse
 from rnn_study.errors import InvalidInput, require
 from rnn_study.execution import Execution
+from rnn_study.native import library
 from rnn_study.progress import observer, say
 from rnn_study.tasks import TASKS, sequence_task
 from rnn_study.tasks.corpus import Corpus
@@ -222,6 +223,7 @@ def mlflow_command(execution: Execution, page: str) -> str:
 
 def _check(execution: Execution) -> None:
     """Refuse what cannot work on this machine, before anything is created."""
+    library.switched_on()  # refuses what is no answer
     storage.check(execution.storage)
     _ = execution.resolved_tracking_uri  # refuses a bucket without a server
     at = execution.ray_address

@@ -16,7 +16,10 @@ class InvalidInput(ValueError):
 
     def __init__(self, field: str, value: object, allowed: str) -> None:
         super().__init__(f"{field}: {value!r} is not allowed; {allowed}")
-        self.field = field
+        self.field, self.value, self.allowed = field, value, allowed
+
+    def __reduce__(self) -> tuple[type[InvalidInput], tuple[str, object, str]]:
+        return InvalidInput, (self.field, self.value, self.allowed)  # so that it passes processes
 
 
 def require(ok: bool, name: str, value: object, allowed: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import subprocess
 import sys
 from dataclasses import replace
@@ -109,6 +110,20 @@ class TestRefusals:
         assert capfd.readouterr().err.startswith(error)
         assert list(home.rglob("*")) == []
 
+    def test_a_switch_of_the_environment(self, script, home, capfd, monkeypatch):
+        monkeypatch.setenv("RNN_STUDY_NATIVE", "yes")
+        argv = ["--preset", "smoke", "--storage", str(home / "storage")]
+        assert cli.main(script.PRESETS, script.QUESTION, argv) == 2
+        error = "error: RNN_STUDY_NATIVE: 'yes' is not allowed; use 1 for the native library, 0 "
+        assert capfd.readouterr().err.startswith(error)
+        assert list(home.rglob("*")) == []
+
     def test_a_preset_is_validated_as_a_flag_is(self, script):
         with pytest.raises(InvalidInput, match="hidden: 0 is not allowed"):
             replace(script.LAPTOP, hidden=0)
+
+
+def test_a_refusal_passes_from_process_to_process():
+    refused = InvalidInput("hidden", 0, "use more")
+    again = pickle.loads(pickle.dumps(refused))
+    assert (str(again), again.field) == (str(refused), "hidden")
