@@ -11,11 +11,11 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import pad
 
-from rnn_study import kernels
 from rnn_study.cells.cell import Cell, Parameters, Weights, uniform
 from rnn_study.cells.memory import blocks, dense, rows
 from rnn_study.cells.native_lstm import NativeScan
 from rnn_study.cells.tape import as_columns, stacked, tape
+from rnn_study.kernels import lstm_scan
 from rnn_study.native.library import for_tensor
 
 
@@ -61,7 +61,7 @@ class LSTM(Cell):
     def scan(
         self, weights: Weights, x: Float[Tensor, "S T B I"], state: Float[Tensor, "S B D"]
     ) -> tuple[Float[Tensor, "S T B H"], Float[Tensor, "S B D"]]:
-        if (fast := kernels.lstm_scan(x, weights["w_h"].shape[1])) is not None:
+        if (fast := lstm_scan(x, weights["w_h"].shape[1])) is not None:
             return fast(weights, x, state)
         bias = weights["b_x"] + weights["b_h"]
         h, c = state.chunk(2, -1)

@@ -11,12 +11,12 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import pad
 
-from rnn_study import kernels
 from rnn_study.cells.cell import Cell, Parameters, Weights, uniform
 from rnn_study.cells.exponential import exponential_of_upper
 from rnn_study.cells.memory import blocks, dense, rows
 from rnn_study.cells.native_orthogonal import NativeScan
 from rnn_study.cells.tape import as_columns, stacked, tape
+from rnn_study.kernels import orthogonal_scan
 from rnn_study.native.library import for_tensor
 
 SQUARINGS = {"cpu": None, "meta": 2, "cuda": 8}
@@ -62,7 +62,7 @@ class Orthogonal(Cell):
     def scan(
         self, weights: Weights, x: Float[Tensor, "S T B I"], state: Float[Tensor, "S B D"]
     ) -> tuple[Float[Tensor, "S T B H"], Float[Tensor, "S B D"]]:
-        if (fast := kernels.orthogonal_scan(x)) is not None:
+        if (fast := orthogonal_scan(x)) is not None:
             return fast(weights, x, state)
         given = (x, weights["w_x"], weights["w_h"], weights["b"], state)
         library = for_tensor(x)

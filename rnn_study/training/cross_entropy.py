@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Integer
 from torch import Tensor
 
-from rnn_study import kernels
+from rnn_study.kernels import used_on
 
 CHUNKED_FROM: Final = 2**29
 """Bytes of outputs from which they are made in pieces, if torch can: 512 MiB.
@@ -34,7 +34,7 @@ def linear_cross_entropy(
     targets: Integer[Tensor, "N"],
 ) -> Float[Tensor, ""]:
     """The mean cross entropy, nats, of the outputs `hidden @ weight' + bias`."""
-    if kernels.used_on(hidden):
+    if used_on(hidden):
         from rnn_study.kernels import cross_entropy
 
         return cross_entropy.linear_cross_entropy(hidden, *aligned(weight, bias), targets)

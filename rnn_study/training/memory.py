@@ -18,8 +18,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from rnn_study import kernels
 from rnn_study.cells import CELLS
+from rnn_study.kernels import more_bytes
 from rnn_study.tasks import TASKS, sequence_task
 from rnn_study.training import reading
 from rnn_study.training.adam import Adam
@@ -62,7 +62,7 @@ def bytes_per_member(trial: Trial, device: str = "cpu") -> int:
     task, gates = TASKS[trial.task], CELLS[trial.cell].gates
     inputs = trial.hidden if task.reads_text else sequence_task(trial.task).inputs
     sizes = gates, trial.length, trial.batch, inputs, trial.hidden
-    return found.total + kernels.more_bytes(*sizes, found.step)
+    return found.total + more_bytes(*sizes, found.step)
 
 
 def footprint(trial: Trial) -> Footprint:
