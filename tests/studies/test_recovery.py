@@ -77,6 +77,7 @@ def test_ray_itself_is_killed(storage):
     assert not (storage.runs["status"] == "RUNNING").any()
 
 
+@pytest.mark.slow  # that a stop ends its runs is among the quick tests of jobs too
 def test_a_stop_marks_unfinished_runs_killed_and_the_next_run_finishes_them(storage, undisturbed):
     driver = storage.start(*LONGER)
     wait_until(lambda: in_the_middle(storage), 90, "the first checkpoints")
