@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+
+from rnn_study.tasks import grammar
 
 SCRIPT = Path(__file__).parents[1] / "benchmarks" / "gpu.py"
 
@@ -73,3 +76,24 @@ def test_what_cannot_be_done_is_refused_in_one_line(options, error, capsys, monk
     assert gpu.main(list(options)) == 2
     printed = capsys.readouterr().err
     assert printed.startswith(f"error: {error}") and printed.count("\n") == 1
+
+
+def test_the_paper_s_language_model_trains_with_the_core_alone(tmp_path):
+    for split, text in grammar.texts().items():
+        (tmp_path / f"{split}.txt").write_text(text[:60_000])
+    script = SCRIPT.with_name("gpu_language.py")
+    command = [sys.executable, str(script), "--data", str(tmp_path), "--json"]
+    small = [
+        "--device", "cpu", "--hidden", "8", "--seeds", "2", "--epochs", "2",
+        "--cells", "lstm", "orthogonal",
+    ]  # fmt: skip
+    command += [str(tmp_path / "found.json"), *small]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    found = json.loads((tmp_path / "found.json").read_text())["epochs"]
+    for cell in ("lstm", "orthogonal"):
+        first, last = found[cell]
+        for seed in range(2):
+            assert 1 < last["val_perplexity"][seed] < first["val_perplexity"][seed]
+        best = "  ".join(f"{value:.1f}" for value in last["test_perplexity"])
+        assert re.search(rf"^{cell} +2 +[\d.]+ +{re.escape(best)}$", done.stdout, re.MULTILINE)
