@@ -19,7 +19,6 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +26,12 @@ import gpu_checks
 import gpu_kernels
 import torch
 from gpu_rivals import concurrent, one_thread, serial, timed
-from gpu_setting import TOY, Notes, Setting
+from gpu_setting import TOY, Notes, Setting, about, require_device
 from gpu_texts import text_graphs, text_rates
 
 from rnn_study.cells import CELLS
 from rnn_study.config import Pack, Trial
-from rnn_study.environment import environment
-from rnn_study.errors import InvalidInput, require, require_positive
+from rnn_study.errors import InvalidInput, require_positive
 from rnn_study.training import Eager, Replay, bytes_per_member, train
 
 OK, FAILED, REFUSED = 0, 1, 2
@@ -53,9 +51,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, help="also write what is found to this file")
     options = parser.parse_args(argv)
     try:
-        require(options.device in ("cuda", "cpu"), "device", options.device, "use cuda or cpu")
-        seen = options.device == "cpu" or torch.cuda.is_available()
-        require(seen, "device", "cuda", "PyTorch sees no GPU here; use cpu")
+        require_device(options.device)
         require_positive("budget", options.budget)
         if options.seconds is not None:
             require_positive("seconds", options.seconds)
@@ -111,10 +107,9 @@ def run(setting: Setting, budget: float, path: Path | None) -> Notes:
 
 def write(setting: Setting, notes: Notes, path: Path) -> None:
     """What has been found, and with what, as JSON."""
-    about = {"date": datetime.now(UTC).isoformat(timespec="seconds"), "device": name_of(setting)}
-    about |= {"environment": environment(), "setting": vars(setting)}
     found = {"numbers": notes.numbers, "rows": notes.rows, "lines": notes.lines}
-    path.write_text(json.dumps({**about, **found}, indent=1) + "\n")
+    found = {**about(setting.device), "setting": vars(setting), **found}
+    path.write_text(json.dumps(found, indent=1) + "\n")
 
 
 def limits(setting: Setting, notes: Notes) -> None:
@@ -243,11 +238,6 @@ def flop(cell: str, setting: Setting) -> float:
 def rival_of(cell: str) -> str:
     """What a network is without this project."""
     return "torch.nn.LSTM" if cell == "lstm" else "loop"
-
-
-def name_of(setting: Setting) -> str:
-    """The device by its name."""
-    return torch.cuda.get_device_name() if setting.device == "cuda" else "cpu"
 
 
 if __name__ == "__main__":

@@ -16,16 +16,14 @@ import json
 import sys
 import tempfile
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
+from gpu_setting import about, require_device
 
 from rnn_study.cells import CELLS
 from rnn_study.config import Pack, Trial
-from rnn_study.environment import environment
 from rnn_study.errors import InvalidInput, require, require_positive
 from rnn_study.tasks.corpus import Corpus, read_texts, tokenise
 from rnn_study.training import train
@@ -50,9 +48,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, help="also write what is found to this file")
     options = parser.parse_args(argv)
     try:
-        require(options.device in ("cuda", "cpu"), "device", options.device, "use cuda or cpu")
-        seen = options.device == "cpu" or torch.cuda.is_available()
-        require(seen, "device", "cuda", "PyTorch sees no GPU here; use cpu")
+        require_device(options.device)
         for cell in options.cells:
             require(cell in CELLS, "cells", cell, f"use some of {', '.join(CELLS)}")
         require_positive("seconds", options.seconds)
@@ -70,11 +66,9 @@ def main(argv: list[str] | None = None) -> int:
         each = "  ".join(f"{perplexity:.1f}" for perplexity in at_best(epochs))
         print(f"{cell:22} {len(epochs):4} {seconds:8.2f}   {each}")
     if options.json:
-        about: dict[str, Any] = {"date": datetime.now(UTC).isoformat(timespec="seconds")}
-        about["device"] = torch.cuda.get_device_name() if options.device == "cuda" else "cpu"
         given = {k: v for k, v in vars(options).items() if k not in ("json", "data")}
-        about |= {"environment": environment(), "options": given}
-        options.json.write_text(json.dumps({**about, "epochs": found}, indent=1) + "\n")
+        whole = {**about(options.device), "options": given, "epochs": found}
+        options.json.write_text(json.dumps(whole, indent=1) + "\n")
     return OK
 
 

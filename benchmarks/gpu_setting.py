@@ -1,9 +1,15 @@
-"""`Setting`: the sizes that `gpu.py` works at; `Notes`: what it finds."""
+"""What scripts for a GPU share: sizes and findings of `gpu.py`, the device, what is noted."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
+
+import torch
+
+from rnn_study.environment import environment
+from rnn_study.errors import require
 
 
 @dataclass(frozen=True)
@@ -62,3 +68,17 @@ class Notes:
     def left_out(self, name: str, why: str) -> None:
         """A part that was not run."""
         self.lines.append((name, f"not run: {why}", ""))
+
+
+def require_device(device: str) -> None:
+    """Raises InvalidInput unless it is a device that is here."""
+    require(device in ("cuda", "cpu"), "device", device, "use cuda or cpu")
+    seen = device == "cpu" or torch.cuda.is_available()
+    require(seen, "device", "cuda", "PyTorch sees no GPU here; use cpu")
+
+
+def about(device: str) -> dict[str, Any]:
+    """When and with what something was found: the date, the device by its name, the versions."""
+    name = torch.cuda.get_device_name() if device == "cuda" else "cpu"
+    date = datetime.now(UTC).isoformat(timespec="seconds")
+    return {"date": date, "device": name, "environment": environment()}
