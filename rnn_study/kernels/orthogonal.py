@@ -18,9 +18,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from rnn_study.cells.cell import Weights
-
-SIZE = 1024
-"""Numbers of a state that a program works on."""
+from rnn_study.kernels.wide_lstm import SIZE, of_recurrent
 
 
 def scan(
@@ -70,12 +68,10 @@ class _Scan(torch.autograd.Function):
             )  # fmt: skip
             torch.bmm(d_z[:, t], w_h.mT, out=d_h)
         d_flat = d_z.flatten(1, 2)  # (S, T B, H)
-        d_w_h = torch.bmm(h0.mT, d_z[:, 0])
-        d_w_h.baddbmm_(outputs[:, :-1].flatten(1, 2).mT, d_z[:, 1:].flatten(1, 2))
         return (
             (d_flat @ w_x.mT).view_as(x) if ctx.needs_input_grad[0] else None,
             x.flatten(1, 2).mT @ d_flat,
-            d_w_h,
+            of_recurrent(h0, outputs, d_z),
             d_b.sum(1),
             d_h,
         )

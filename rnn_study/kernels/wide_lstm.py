@@ -80,16 +80,22 @@ class _Scan(torch.autograd.Function):
             )  # fmt: skip
             torch.bmm(d_gates[:, t], w_h.mT, out=d_h)
         d_flat = d_gates.flatten(1, 2)  # (S, T B, 4H)
-        d_w_h = torch.bmm(h0.mT, d_gates[:, 0])
-        d_w_h.baddbmm_(outputs[:, :-1].flatten(1, 2).mT, d_gates[:, 1:].flatten(1, 2))
         return (
             (d_flat @ w_x.mT).view_as(x) if ctx.needs_input_grad[0] else None,
             x.flatten(1, 2).mT @ d_flat,
-            d_w_h,
+            of_recurrent(h0, outputs, d_gates),
             d_flat.sum(1),
             d_h,
             d_c,
         )
+
+
+def of_recurrent(
+    h0: Float[Tensor, "S B H"], outputs: Float[Tensor, "S T B H"], d: Float[Tensor, "S T B N"]
+) -> Float[Tensor, "S H N"]:
+    """The gradient of the recurrent weights, from that of what they make of each state."""
+    made = torch.bmm(h0.mT, d[:, 0])
+    return made.baddbmm_(outputs[:, :-1].flatten(1, 2).mT, d[:, 1:].flatten(1, 2))
 
 
 @triton.jit(do_not_specialize=["t"])
