@@ -39,7 +39,7 @@ int guarded(F f) {
   int exponential_backward_##KIND(Shape n, const T* powers, const std::int64_t* halvings,         \
                                   const T* c, const T* squared, const T* d, T* d_a) {             \
     return guarded([&] {                                                                          \
-      Exponential<T, PRODUCTS> e(n.hidden);                                                       \
+      Exponential<T, PRODUCTS::OfGradients> e(n.hidden);                                                       \
       for (long s = 0; s < n.members; ++s)                                                        \
         e.gradient(powers + 4 * s * e.size, halvings[s], c + s * e.size,                          \
                    squared + s * n.steps * e.size, d + s * n.hidden * n.hidden,                   \

@@ -4,6 +4,7 @@
 //   Right   the right factor of `product`, packed once and used at every time step
 //   pack    packs it into `room`: entry (k, n) is w[k * row + n * col]
 //   product c = a w, or c += a w   c (rows, N), N padded to LANES with zeros
+//   OfGradients  the products of a backward pass, which may be less exact
 //   outer   c += a' d          c (K, N); a (rows, K), d (rows, N); d and c padded like that
 //
 // Every result depends on the shapes and on the numbers of its own network alone.
@@ -22,6 +23,8 @@ constexpr long LANES = 16;  // to which rows are padded: whole vectors of any wi
 template <class T>
 class Vectors {
  public:
+  using OfGradients = Vectors;
+
   struct Right {
     T* packed;
     long rows, cols;  // cols padded

@@ -39,8 +39,10 @@ void begin(const Shape& n, const T* x, const T* h0, long K, T* tape) {
 
 // From the gradients d of a step's products, those of the state before and of x, and once in a while
 // those of the weights. For one network after the other.
-template <class T, class Products>
+template <class T, class OfValues>
 class Backward {
+  using Products = typename OfValues::OfGradients;
+
  public:
   const long K, N, wide, ld_h;
 

@@ -3,8 +3,9 @@
 // A float32 number is the sum of three with eight bits each, x = x1 + x2 + x3, exactly. Of the nine
 // products of two such sums the six of most weight are taken (1,1 1,2 2,1 2,2 1,3 3,1) and summed in
 // float32: what is left out is about 2^-24 of the product, the rounding of float32. In bfloat16 the
-// units do eleven times what vectors do in float32, so six products still win. They take subnormal
-// numbers for zero, and infinity gives NaN.
+// units do eleven times what vectors do in float32, so six products still win. Gradients make do with
+// two parts and three products (1,1 1,2 2,1), to 2^-16 of a product. The units take subnormal numbers
+// for zero, and infinity gives NaN.
 //
 // A tile has 16 rows of 64 bytes: of a left factor 16 rows of 32 numbers, of a right one 16 pairs of
 // rows of 16 numbers, of a result 16 rows of 16. Factors lie as tiles, in the order (tile along the
@@ -22,12 +23,14 @@ inline int allowed() {
   return syscall(SYS_arch_prctl, request, tile_data) == 0;
 }
 
-class Tiles {
+template <int N>
+class Parts {
   using Half = tiles::Half;
   static constexpr long SIDE = tiles::SIDE, INNER = tiles::INNER, TILE = tiles::TILE,
-                        PARTS = tiles::PARTS;
+                        PARTS = N * TILE;
 
  public:
+  using OfGradients = Parts<2>;
   struct Right {
     Half* tiles;
     long inner, outer;  // in tiles
@@ -39,7 +42,7 @@ class Tiles {
     constexpr long most = 8, cache = 3 << 19;
     long best = 1;
     for (long steps = 2; steps <= most; ++steps) {
-      const long rows = padded(steps * batch, INNER), bytes = rows * (height + width) * 6;
+      const long rows = padded(steps * batch, INNER), bytes = rows * (height + width) * 2 * N;
       const bool fuller = steps * padded(best * batch, INNER) > best * rows;
       if (bytes <= cache && fuller) best = steps;
     }
@@ -47,29 +50,29 @@ class Tiles {
   }
 
   // For left factors of `product` with so many rows and columns; for `outer` of so many steps.
-  Tiles(Scratch& scratch, long rows, long cols) : left(space(scratch, rows, cols)) {}
-  Tiles(Scratch& scratch, long rows, long cols, long steps, long height, long width)
+  Parts(Scratch& scratch, long rows, long cols) : left(space(scratch, rows, cols)) {}
+  Parts(Scratch& scratch, long rows, long cols, long steps, long height, long width)
       : left(space(scratch, rows, cols)),
         turned(space(scratch, height, steps * rows)),
         right(space(scratch, width, steps * rows)) {}
-  ~Tiles() { _tile_release(); }
-  Tiles(const Tiles&) = delete;
-  Tiles& operator=(const Tiles&) = delete;
+  ~Parts() { _tile_release(); }
+  Parts(const Parts&) = delete;
+  Parts& operator=(const Parts&) = delete;
 
   using Room = Half*;
   Room room(Scratch& scratch, long rows, long cols) const { return space(scratch, cols, rows); }
 
   Right pack(const float* w, long rows, long cols, long row, long col, Room room) const {
     if (col == 1)
-      tiles::in_pairs(w, row, rows, cols, room);
+      tiles::in_pairs<N>(w, row, rows, cols, room);
     else
-      tiles::in_turned_rows(w, col, cols, rows, room);
+      tiles::in_turned_rows<N>(w, col, cols, rows, room);
     return {room, count(rows, INNER), count(cols, SIDE), rows};
   }
 
   void product(const float* a, long lda, long rows, const Right& w, float* c, long ldc,
                bool add = false) const {
-    tiles::in_rows(a, lda, rows, w.rows, left);
+    tiles::in_rows<N>(a, lda, rows, w.rows, left);
     const long inner = w.inner * PARTS;
     long m = 0;
     shape(SIDE);
@@ -85,19 +88,19 @@ class Tiles {
 
   void outer(const float* a, long lda, const float* d, long ldd, long rows, long height, long width,
              float* c, long ldc) const {
-    tiles::in_columns(a, lda, rows, height, turned);
-    tiles::in_pairs(d, ldd, rows, width, right);
-    const long M = count(height, SIDE), N = count(width, SIDE), K = count(rows, INNER);
+    tiles::in_columns<N>(a, lda, rows, height, turned);
+    tiles::in_pairs<N>(d, ldd, rows, width, right);
+    const long K = count(rows, INNER), down = count(height, SIDE), across = count(width, SIDE);
     const long inner = K * PARTS;
     long m = 0;
     shape(SIDE);
     for (; (m + 2) * SIDE <= height; m += 2)
-      for (long n = 0; n < N; n += 2)
-        two_rows(turned + m * inner, right + n * inner, K, N - n > 1,
+      for (long n = 0; n < across; n += 2)
+        two_rows(turned + m * inner, right + n * inner, K, across - n > 1,
                  c + (m * ldc + n) * SIDE, ldc, true);
-    for (; m < M; ++m) {
+    for (; m < down; ++m) {
       if (height - m * SIDE < SIDE) shape(height - m * SIDE);
-      one_row(turned + m * inner, right, K, N, c + m * ldc * SIDE, ldc, true);
+      one_row(turned + m * inner, right, K, across, c + m * ldc * SIDE, ldc, true);
     }
   }
 
@@ -158,18 +161,24 @@ class Tiles {
     }
     for (long k = 0; k < K; ++k, a += PARTS, b += PARTS) {
       LEFT(0);
-      RIGHT(2);
-      MULTIPLY
+      if constexpr (N == 3) {
+        RIGHT(2);
+        MULTIPLY
+      }
       RIGHT(1);
       MULTIPLY
-      LEFT(1);
-      MULTIPLY
+      if constexpr (N == 3) {
+        LEFT(1);
+        MULTIPLY
+      }
       RIGHT(0);
       MULTIPLY
-      LEFT(0);
+      LEFT(N == 3 ? 0 : 1);
       MULTIPLY
-      LEFT(2);
-      MULTIPLY
+      if constexpr (N == 3) {
+        LEFT(2);
+        MULTIPLY
+      }
     }
     _tile_stored(0, c, stride);
     _tile_stored(1, c + SIDE * ldc, stride);
@@ -186,32 +195,32 @@ class Tiles {
   if (n > 2) DO(2, 6)
 #define LOAD(j, _) _tile_loadd(j, c + j * SIDE, stride)
 #define STORE(j, _) _tile_stored(j, c + j * SIDE, stride)
-#define BY_FIRST(j, tile)                \
-  {                                      \
-    _tile_loadd(tile, b + j * inner, 64); \
-    _tile_dpbf16ps(j, 5, tile);          \
-    _tile_dpbf16ps(j, 4, tile);          \
-    _tile_dpbf16ps(j, 3, tile);          \
+#define BY_FIRST(j, tile)                             \
+  {                                                   \
+    _tile_loadd(tile, b + j * inner, 64);             \
+    if constexpr (N == 3) _tile_dpbf16ps(j, 5, tile); \
+    _tile_dpbf16ps(j, 4, tile);                       \
+    _tile_dpbf16ps(j, 3, tile);                       \
   }
-#define BY_SECOND(j, tile)                      \
-  {                                             \
-    _tile_loadd(tile, b + j * inner + TILE, 64); \
-    _tile_dpbf16ps(j, 4, tile);                 \
-    _tile_dpbf16ps(j, 3, tile);                 \
+#define BY_SECOND(j, tile)                            \
+  {                                                   \
+    _tile_loadd(tile, b + j * inner + TILE, 64);      \
+    if constexpr (N == 3) _tile_dpbf16ps(j, 4, tile); \
+    _tile_dpbf16ps(j, 3, tile);                       \
   }
-#define BY_THIRD(j, tile)                           \
-  {                                                 \
+#define BY_THIRD(j, tile)                            \
+  {                                                  \
     _tile_loadd(tile, b + j * inner + 2 * TILE, 64); \
-    _tile_dpbf16ps(j, 3, tile);                     \
+    _tile_dpbf16ps(j, 3, tile);                      \
   }
 
   // One tile of rows by all of columns, three at a time; the parts of the left factor stay.
-  static void one_row(const Half* a, const Half* right, long K, long N, float* c, long ldc,
-                      bool add) {
+  static void one_row(const Half* a, const Half* right, long K, long across, float* c,
+                      long ldc, bool add) {
     const long inner = K * PARTS, stride = ldc * sizeof(float);
     written(a);
-    for (long done = 0; done < N; done += 3, c += 3 * SIDE) {
-      const long n = N - done;
+    for (long done = 0; done < across; done += 3, c += 3 * SIDE) {
+      const long n = across - done;
       const Half *left = a, *b = right + done * inner;
       _tile_zero(0);
       _tile_zero(1);
@@ -222,8 +231,10 @@ class Tiles {
       for (long k = 0; k < K; ++k, left += PARTS, b += PARTS) {
         _tile_loadd(3, left, 64);
         _tile_loadd(4, left + TILE, 64);
-        _tile_loadd(5, left + 2 * TILE, 64);
-        FOR_EACH(BY_THIRD);
+        if constexpr (N == 3) {
+          _tile_loadd(5, left + 2 * TILE, 64);
+          FOR_EACH(BY_THIRD);
+        }
         FOR_EACH(BY_SECOND);
         FOR_EACH(BY_FIRST);
       }
@@ -239,4 +250,6 @@ class Tiles {
 
   Half *left, *turned = nullptr, *right = nullptr;
 };
+
+using Tiles = Parts<3>;
 #endif
