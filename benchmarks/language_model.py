@@ -29,8 +29,8 @@ import numpy as np
 import torch
 from plain_language_model import Plain, plain_losses
 
-from rnn_study import options
 from rnn_study.config import Trial
+from rnn_study.flags import script
 from rnn_study.tasks import grammar
 from rnn_study.tasks.corpus import read_texts, tokenise
 from rnn_study.training import cross_entropy
@@ -177,4 +177,4 @@ if __name__ == "__main__":
         found = one_loss(sys.argv[2], Settings(**{**values, "data": None, "cells": ()}))
         print(json.dumps(found))
     else:
-        sys.exit(options.main(Settings, run, __doc__ or ""))
+        sys.exit(script.main(Settings, run, __doc__ or ""))

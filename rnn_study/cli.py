@@ -16,19 +16,20 @@ import pandas as pd
 import torch
 from rich.console import Console
 
-from rnn_study import storage, terminal
-from rnn_study.again import command
-from rnn_study.arguments import Preset, Request, parse
+from rnn_study import storage
 from rnn_study.errors import InvalidInput, require
 from rnn_study.execution import Execution
+from rnn_study.flags.again import command
+from rnn_study.flags.study import Preset, Request, parse
 from rnn_study.native import library
 from rnn_study.progress import observer, say
+from rnn_study.reporting import terminal
 from rnn_study.tasks import TASKS, sequence_task
 from rnn_study.tasks.corpus import Corpus
 from rnn_study.texts import prepare
 
 if TYPE_CHECKING:
-    from rnn_study.report_tables import Shown
+    from rnn_study.reporting.tables import Shown
     from rnn_study.scheduling import Report
 
 __all__ = ["Preset", "main"]
@@ -62,7 +63,8 @@ def main(presets: Mapping[str, Preset], question: str, argv: Sequence[str] | Non
 
 
 def _status(request: Request) -> int:
-    from rnn_study import status, tracking
+    from rnn_study import tracking
+    from rnn_study.reporting import status
 
     study, uri = request.study, request.execution.resolved_tracking_uri
     _console().print(status.show(study, tracking.read_status(uri, study.name)))
@@ -74,12 +76,14 @@ def _plan(request: Request) -> int:
 
     study, execution = request.study, request.execution
     plan = scheduling.plan(study, execution)
-    searches = None
+    proposed = None
     if plan.searches:
-        from rnn_study import search_report  # with matplotlib, which makes a folder in the home
+        from rnn_study.reporting import (
+            searches,  # with matplotlib, which makes a folder in the home
+        )
 
-        searches = search_report.plan(study, plan.searches)
-    facts = (plan.packs, plan.finished, plan.resources, plan.seconds, searches)
+        proposed = searches.plan(study, plan.searches)
+    facts = (plan.packs, plan.finished, plan.resources, plan.seconds, proposed)
     _console().print(terminal.plan(study, execution, *facts))
     return OK
 
@@ -101,33 +105,26 @@ def _run(request: Request, corpus: Corpus | None, question: str, again: str) -> 
 
 def _show(request: Request, outcome: Report, question: str, again: str) -> None:
     """Write the tables, figures and the page, and print what a user wants to read first."""
-    from rnn_study import (
-        aggregate,
-        attractor_report,
-        language_report,
-        report,
-        report_tables,
-        search_report,
-        tracking,
-    )
+    from rnn_study import aggregate, tracking
+    from rnn_study.reporting import attractors, files, language, searches, tables
 
     study, execution = request.study, request.execution
     folder = execution.results(study)
-    written = report.write(outcome.runs, outcome.histories, folder)
-    attractors = None
+    written = files.write(outcome.runs, outcome.histories, folder)
+    found = None
     more: dict[str, Shown] = {}
     if study.searches():
-        written += search_report.write(study, outcome.search, folder)
-        more["learning_rates"] = search_report.table(study, outcome.search)
+        written += searches.write(study, outcome.search, folder)
+        more["learning_rates"] = searches.table(study, outcome.search)
     of_text: Mapping[str, Shown] = {}
     if TASKS[study.task].reads_text:
-        of_text, files = _write_texts(request, outcome)
-        written += files
+        of_text, made = _write_texts(request, outcome)
+        written += made
         more |= of_text
     elif study.dynamics_every:
-        attractors, files = _write_attractors(request, outcome)
-        written += files
-        more["attractors"] = report_tables.attractors(attractors)
+        found, made = _write_attractors(request, outcome)
+        written += made
+        more["attractors"] = tables.attractors(found)
     _write_page(request, outcome, written, more, question, again)
     if isinstance(execution.storage, str):
         paths = [path for path in sorted(folder.iterdir()) if path.is_file()]
@@ -136,7 +133,7 @@ def _show(request: Request, outcome: Report, question: str, again: str) -> None:
     console = _console()
     console.print()
     if study.searches():
-        console.print(search_report.found(study, outcome.search))
+        console.print(searches.found(study, outcome.search))
         console.print()
     console.print(terminal.length_table(aggregate.length_table(outcome.runs), metric))
     console.print()
@@ -151,10 +148,10 @@ def _show(request: Request, outcome: Report, question: str, again: str) -> None:
         console.print(terminal.variance_split(split, metric))
         console.print()
     if of_text:
-        console.print(language_report.printed(of_text))
-    if attractors is not None:
+        console.print(language.printed(of_text))
+    if found is not None:
         shown = sequence_task(study.task).shown[0]
-        console.print(attractor_report.found(attractors, shown))
+        console.print(attractors.found(found, shown))
         console.print()
     if outcome.failures:
         console.print(terminal.failures(outcome.trials, outcome.failures))
@@ -174,7 +171,8 @@ def _write_page(
     again: str,
 ) -> None:
     """`report.html`, in the folder and in MLflow."""
-    from rnn_study import page, tracking
+    from rnn_study import tracking
+    from rnn_study.reporting import page
 
     study, uri = request.study, request.execution.resolved_tracking_uri
     made_with = tracking.read_environment(uri, study.name, outcome.runs["run_id"])
@@ -185,10 +183,11 @@ def _write_page(
 
 def _write_attractors(request: Request, outcome: Report) -> tuple[pd.DataFrame, list[Path]]:
     """The table over the seeds, and the files of tables and figures."""
-    from rnn_study import attractor_report, tracking
+    from rnn_study import tracking
+    from rnn_study.reporting import attractors
 
     uri = request.execution.resolved_tracking_uri
-    return attractor_report.write(
+    return attractors.write(
         outcome.runs,
         outcome.histories,
         tracking.read_bifurcations(uri, outcome.runs),
@@ -199,10 +198,11 @@ def _write_attractors(request: Request, outcome: Report) -> tuple[pd.DataFrame, 
 
 def _write_texts(request: Request, outcome: Report) -> tuple[dict[str, Shown], list[Path]]:
     """The tables of language models, and the files of tables and figures."""
-    from rnn_study import language_report, tracking
+    from rnn_study import tracking
+    from rnn_study.reporting import language
 
     uri = request.execution.resolved_tracking_uri
-    return language_report.write(
+    return language.write(
         outcome.runs,
         outcome.histories,
         lambda run_id: tracking.read_album(uri, run_id),

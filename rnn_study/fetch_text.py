@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from rnn_study import options
 from rnn_study.errors import InvalidInput, require
+from rnn_study.flags import script
 
 TEXT: Final = """\
 Fetches a text from the Hugging Face Hub, by default WikiText-2 (CC BY-SA 3.0), into a folder that
@@ -62,4 +62,4 @@ def joined(rows: Iterable[str]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(options.main(Settings, fetch, TEXT))
+    sys.exit(script.main(Settings, fetch, TEXT))

@@ -12,11 +12,12 @@ from typing import Final
 import numpy as np
 import torch
 
-from rnn_study import options, storage, texts
+from rnn_study import storage, texts
 from rnn_study.config import Trial
 from rnn_study.dynamics.repeats import Repetition, repetition
 from rnn_study.errors import InvalidInput, require, require_whole
 from rnn_study.execution import Execution
+from rnn_study.flags import script
 from rnn_study.randomness import generator
 from rnn_study.tasks import TASKS
 from rnn_study.tasks.corpus import END, Corpus
@@ -61,7 +62,7 @@ class Settings:
 def write(settings: Settings) -> None:
     """Find the network, and print what it writes."""
     from rnn_study import aggregate  # pandas and MLflow take seconds
-    from rnn_study.attractor_report import trial_of
+    from rnn_study.reporting.attractors import trial_of
 
     execution = Execution(storage=settings.storage, tracking_uri=settings.tracking_uri)
     runs = aggregate.runs(settings.study, execution.resolved_tracking_uri)
@@ -138,4 +139,4 @@ def told(found: Repetition, count: int) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(options.main(Settings, write, TEXT))
+    sys.exit(script.main(Settings, write, TEXT))

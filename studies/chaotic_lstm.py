@@ -7,8 +7,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from rnn_study import options
 from rnn_study.errors import require, require_whole
+from rnn_study.flags import script
 
 QUESTION = """\
 Where does an LSTM of two units turn chaotic, and what does its cost function look like there?
@@ -44,10 +44,10 @@ class Settings:
 
 def draw(settings: Settings) -> None:
     """Compute, write and tell."""
-    from rnn_study import chaotic_report  # takes a second
+    from rnn_study.reporting import chaotic  # takes a second
 
-    chaotic_report.write(**vars(settings))
+    chaotic.write(**vars(settings))
 
 
 if __name__ == "__main__":
-    sys.exit(options.main(Settings, draw, QUESTION))
+    sys.exit(script.main(Settings, draw, QUESTION))

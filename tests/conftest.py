@@ -87,7 +87,7 @@ def script():
 @pytest.fixture
 def ask(script) -> Callable[..., Any]:
     """What a command line, given as one string, asks for."""
-    from rnn_study.arguments import parse  # not there on a machine that only trains
+    from rnn_study.flags.study import parse  # not there on a machine that only trains
 
     return lambda line="": parse(script.PRESETS, script.QUESTION, line.split())
 

@@ -13,11 +13,19 @@ import pytest
 import torch
 from maps import F64
 
-from rnn_study import chaotic_lstm, options
-from rnn_study.chaotic_lstm import CELL, combine, line, theta_random, theta_true, windows
+from rnn_study import chaotic_lstm
+from rnn_study.chaotic_lstm import (
+    CELL,
+    combine,
+    line,
+    theta_random,
+    theta_true,
+    windows,
+)
 from rnn_study.dynamics import attractors, fixed_points, smoothness
 from rnn_study.dynamics.orbits import orbit
 from rnn_study.dynamics.smoothness import scan_cost
+from rnn_study.flags import script
 
 STUDY = Path(__file__).parent.parent / "studies" / "chaotic_lstm.py"
 
@@ -181,7 +189,7 @@ class TestStudy:
     def test_refuses_in_one_line(
         self, arguments: tuple[str, ...], text: str, study, capsys
     ) -> None:
-        code = options.main(study.Settings, study.draw, study.QUESTION, arguments)
+        code = script.main(study.Settings, study.draw, study.QUESTION, arguments)
         refusal = capsys.readouterr().err
         assert code == 2
         assert text in refusal
@@ -189,7 +197,7 @@ class TestStudy:
 
     def test_help_teaches(self, study, capsys) -> None:
         with pytest.raises(SystemExit) as left:
-            options.main(study.Settings, study.draw, study.QUESTION, ["--help"])
+            script.main(study.Settings, study.draw, study.QUESTION, ["--help"])
         assert not left.value.code
         text = capsys.readouterr().out
         assert "Where does an LSTM of two units turn chaotic" in " ".join(text.split())

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from rnn_study import cli
-from rnn_study.arguments import Request
 from rnn_study.config import Study
 from rnn_study.execution import Execution
+from rnn_study.flags.study import Request
+from rnn_study.flags.words import written
 from rnn_study.tasks import TASKS
-from rnn_study.words import written
 
 SCRIPT = Path(__file__).parents[1] / "studies" / "symbol_length.py"
 OF_TEXTS = ("dropout", "vocabulary", "words", "corpus")

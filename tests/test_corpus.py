@@ -10,8 +10,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from rnn_study import fetch_text, options
+from rnn_study import fetch_text
 from rnn_study.errors import InvalidInput
+from rnn_study.flags import script
 from rnn_study.tasks import grammar
 from rnn_study.tasks.corpus import Corpus, corpus_id, read_texts, tokenise
 
@@ -132,7 +133,7 @@ def test_what_cannot_be_fetched_is_told_in_one_line(error, tmp_path, monkeypatch
     # in place of the library, which retries for half a minute where there is no network
     monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=load_dataset))
     flags = ["--out", str(tmp_path / "out")]
-    assert options.main(fetch_text.Settings, fetch_text.fetch, "", flags) == 2
+    assert script.main(fetch_text.Settings, fetch_text.fetch, "", flags) == 2
     wanted = "error: dataset: 'Salesforce/wikitext' is not allowed; it cannot be had: no route\n"
     assert capsys.readouterr().err == wanted
     assert not (tmp_path / "out").exists()

@@ -12,10 +12,11 @@ from example_runs import run
 from matplotlib.figure import Figure
 from rich.console import Console
 
-from rnn_study import aggregate, figures, report, terminal
+from rnn_study import aggregate, figures
 from rnn_study.config import Study, packs
 from rnn_study.errors import InvalidInput
 from rnn_study.progress import PlainProgress, Progress
+from rnn_study.reporting import files, terminal
 from rnn_study.tasks import TASKS
 from rnn_study.training import summary
 
@@ -121,7 +122,7 @@ class TestTables:
 
 def test_files_speak_of_errors(tmp_path) -> None:
     runs = pd.concat([grid(), pd.DataFrame([sine("lstm", length=50)])])
-    paths = report.write(runs, histories_of(runs), tmp_path)
+    paths = files.write(runs, histories_of(runs), tmp_path)
     names = {path.name for path in paths}
     assert {"mean_square_error_by_length.png", "training_histories.pdf"} <= names
     assert not any("accuracy" in name for name in names)

@@ -13,7 +13,8 @@ from matplotlib.colors import same_color, to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from rnn_study import aggregate, figures, looks
+from rnn_study import aggregate, figures
+from rnn_study.figures import looks
 
 CELLS = ("lstm", "stable_lstm", "orthogonal")
 

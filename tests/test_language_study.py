@@ -11,7 +11,8 @@ import pandas as pd
 import pytest
 from commands import ROOT, Storage, wait_until
 
-from rnn_study import options, sample, tracking
+from rnn_study import sample, tracking
+from rnn_study.flags import script
 from rnn_study.tasks import grammar
 
 SCRIPT = ROOT / "studies" / "language_model.py"
@@ -105,7 +106,7 @@ def test_a_finished_run_goes_on_after_a_prompt(done, capsys, monkeypatch):
     flags = ["--study", NAME, "--cell", "lstm", "--storage", str(storage.folder), "--count", "30"]
 
     def ran(*more):
-        code = options.main(sample.Settings, sample.write, sample.TEXT, [*flags, *more])
+        code = script.main(sample.Settings, sample.write, sample.TEXT, [*flags, *more])
         return code, capsys.readouterr()
 
     def wrote(*more):

@@ -14,17 +14,17 @@ from example_runs import grid, histories_of, run
 from PIL import Image
 from web import Web
 
-from rnn_study import page, report
-from rnn_study.again import command
-from rnn_study.page import Page
-from rnn_study.report_tables import Shown
+from rnn_study.flags.again import command
+from rnn_study.reporting import files, page
+from rnn_study.reporting.page import Page
+from rnn_study.reporting.tables import Shown
 
 ENVIRONMENT = {"python": "3.11.7", "torch": "2.13.0", "git_commit": "0123abc", "host": "secret"}
 
 
 def page_of(runs: pd.DataFrame, folder: Path, study, question="Who?", more=None) -> Path:
-    files = report.write(runs, histories_of(runs) if len(runs) else {}, folder)
-    made = Page(study, question, "python mine.py --seeds 7", runs, more or {}, files, ENVIRONMENT)
+    paths = files.write(runs, histories_of(runs) if len(runs) else {}, folder)
+    made = Page(study, question, "python mine.py --seeds 7", runs, more or {}, paths, ENVIRONMENT)
     return made.write(folder)
 
 
@@ -36,7 +36,7 @@ def shown(script, tmp_path_factory) -> tuple[Web, Path]:
 
 def test_every_table_is_there_with_its_numbers(shown):
     web, _ = shown
-    for name, table in report.shown(grid()).items():
+    for name, table in files.shown(grid()).items():
         rows = [[str(v).replace("$>$", ">") for v in row] for row in table.text.to_numpy(object)]
         assert any(found[-len(rows) :] == rows for found in web.tables), name
         assert table.note in web.text

@@ -16,16 +16,10 @@ from rich.console import Console
 from small import TRIAL
 from test_diagrams import assert_all_is_inside
 
-from rnn_study import (
-    attractor_report,
-    chaotic_lstm,
-    portrait_figures,
-    portraits,
-    report,
-    report_tables,
-)
+from rnn_study import chaotic_lstm, figures
 from rnn_study.config import Pack
 from rnn_study.dynamics import Kind, Portrait
+from rnn_study.reporting import albums, attractors, files, tables
 from rnn_study.tasks import TASKS
 from rnn_study.training import Album, Checkpoints, Network, train
 from rnn_study.training.watch import Watch, column
@@ -53,7 +47,7 @@ BIRTH = (1.25 + np.sqrt(10)) / 5.625
 
 def test_the_bifurcation_of_a_network_is_that_of_its_jacobian() -> None:
     """In closed form: without biases, the Jacobian at the origin has the eigenvalues of W_g."""
-    table = portraits.bifurcations_of(CHAOTIC, album_of(0.55, 0.6, 1.6))
+    table = albums.bifurcations_of(CHAOTIC, album_of(0.55, 0.6, 1.6))
     (row,) = table.to_dict("records")
     assert (row["input"], row["before"], row["after"]) == ("0.218", 2, 3)
     assert row["kind_before"] == "fixed point" and row["kind_after"] == "cycle"
@@ -61,8 +55,8 @@ def test_the_bifurcation_of_a_network_is_that_of_its_jacobian() -> None:
 
 
 def test_a_birth_has_its_multiplier_and_its_period_and_is_undone_backwards() -> None:
-    forth = portraits.bifurcations_of(CHAOTIC, album_of(0.73, 1.0)).iloc[0]
-    back = portraits.bifurcations_of(CHAOTIC, album_of(1.0, 0.73)).iloc[0]
+    forth = albums.bifurcations_of(CHAOTIC, album_of(0.73, 1.0)).iloc[0]
+    back = albums.bifurcations_of(CHAOTIC, album_of(1.0, 0.73)).iloc[0]
     eigenvalue = 0.5 + (BIRTH + 0.0) * complex(-5, np.sqrt(20)) / 4
     assert abs(eigenvalue) == pytest.approx(1)
     for row in (forth, back):
@@ -73,7 +67,7 @@ def test_a_birth_has_its_multiplier_and_its_period_and_is_undone_backwards() -> 
 
 
 def test_where_nothing_changes_there_is_no_row() -> None:
-    assert portraits.bifurcations_of(CHAOTIC, album_of(0.55, 0.56, 0.6)).empty
+    assert albums.bifurcations_of(CHAOTIC, album_of(0.55, 0.56, 0.6)).empty
 
 
 @pytest.fixture(scope="module")
@@ -88,21 +82,21 @@ def trained(tmp_path_factory):
 
 def test_a_run_gets_its_album_its_bifurcations_and_its_picture(trained, tmp_path: Path) -> None:
     trial, pages = trained
-    portraits.write(trial, pages, 3, tmp_path)
+    albums.write(trial, pages, 3, tmp_path)
     assert {p.name for p in tmp_path.iterdir()} == {
         "attractors.npz", "attractors.png", "bifurcations.csv"
     }  # fmt: skip
     album = Album.load(tmp_path / "attractors.npz")
     assert album.epochs.tolist() == [1, 2, 3]
     assert (tmp_path / "attractors.png").read_bytes().startswith(b"\x89PNG")
-    assert [*pd.read_csv(tmp_path / "bifurcations.csv")] == [*portraits.COLUMNS]
+    assert [*pd.read_csv(tmp_path / "bifurcations.csv")] == [*albums.COLUMNS]
 
 
 def test_figures_show_every_point_in_its_place(trained, tmp_path: Path) -> None:
     trial, pages = trained
-    portraits.write(trial, pages, 3, tmp_path)
+    albums.write(trial, pages, 3, tmp_path)
     album = Album.load(tmp_path / "attractors.npz")
-    figure = portrait_figures.all_pairs("the LSTM", trial, album)
+    figure = figures.portraits.all_pairs("the LSTM", trial, album)
     panels = [ax for ax in figure.axes if ax.name == "3d"]
     assert len(panels) == 6 * 4
     drawn = panels[7].collections[0]  # input q, output qq
@@ -114,9 +108,9 @@ def test_figures_show_every_point_in_its_place(trained, tmp_path: Path) -> None:
     np.testing.assert_array_equal(at, np.repeat([1, 2, 3], 4 * 99))
     for each in (
         figure,
-        portrait_figures.of_run(trial, album),
-        portrait_figures.compared({"one": (trial, album), "other": (trial, album)}),
-        portrait_figures.compared({"lone": (CHAOTIC, album_of(0.6, 1.0))}),
+        figures.portraits.of_run(trial, album),
+        figures.portraits.compared({"one": (trial, album), "other": (trial, album)}),
+        figures.portraits.compared({"lone": (CHAOTIC, album_of(0.6, 1.0))}),
     ):
         assert isinstance(each, Figure)
         assert_all_is_inside(each)
@@ -152,7 +146,7 @@ class TestTable:
         return pd.DataFrame(rows), histories, pd.DataFrame(bifurcations)
 
     def test_counts_seeds(self, frames) -> None:
-        (row,) = attractor_report.attractor_table(*frames).to_dict("records")
+        (row,) = attractors.attractor_table(*frames).to_dict("records")
         assert row["seeds"] == 3 and row["single"] == 1
         assert row["neimark_sacker"] == 1 and row["others"] == 1
         # Clopper and Pearson for 1 of 3
@@ -164,9 +158,9 @@ class TestTable:
         runs, histories, bifurcations = frames
         runs["cell"] = "stable_lstm_provable"
         runs.loc[2, "learning_rate"] = 0.5
-        table = attractor_report.attractor_table(runs, histories, bifurcations)
+        table = attractors.attractor_table(runs, histories, bifurcations)
         console = Console(file=io.StringIO(), width=80)
-        console.print(attractor_report.found(table, "0.218"))
+        console.print(attractors.found(table, "0.218"))
         lines = [line.rstrip() for line in console.file.getvalue().splitlines()]
         assert max(map(len, lines)) <= 80 and not any("\N{HORIZONTAL ELLIPSIS}" in x for x in lines)
         first, other = (
@@ -194,8 +188,8 @@ class TestTable:
 
     @needs_latex
     def test_latex_compiles(self, frames, tmp_path: Path) -> None:
-        shown = report_tables.attractors(attractor_report.attractor_table(*frames))
-        _, _, tex = report.write_table(tmp_path / "attractors", shown)
+        shown = tables.attractors(attractors.attractor_table(*frames))
+        _, _, tex = files.write_table(tmp_path / "attractors", shown)
         assert_is_latex(tex.read_text())
         assert_compiles([tex.read_text()], tmp_path)
 
@@ -203,21 +197,21 @@ class TestTable:
         runs, histories, bifurcations = frames
         first = histories[runs["trial_id"][0]]
         first.loc[3, column("0.393", "attractors")] = 2.0
-        (row,) = attractor_report.attractor_table(runs, histories, bifurcations).to_dict("records")
+        (row,) = attractors.attractor_table(runs, histories, bifurcations).to_dict("records")
         assert row["single"] == 0
 
     def test_unfinished_runs_and_those_not_watched_do_not_count(self, frames) -> None:
         runs, histories, bifurcations = frames
         runs.loc[1, "status"] = "KILLED"
         runs.loc[2, "dynamics_every"] = 0
-        table = attractor_report.attractor_table(runs, histories, bifurcations)
+        table = attractors.attractor_table(runs, histories, bifurcations)
         assert table["seeds"].tolist() == [1]
-        assert attractor_report.attractor_table(runs[1:], histories, bifurcations).empty
+        assert attractors.attractor_table(runs[1:], histories, bifurcations).empty
 
 
 @pytest.mark.usefixtures("unchecked")
 def test_a_trial_is_read_back_from_its_row() -> None:
     row = {**vars(CHAOTIC), "trial_id": CHAOTIC.id, "kind": Kind.CYCLE}
     frame = pd.DataFrame([row, row])  # whose columns have types of NumPy
-    assert attractor_report.trial_of(frame.iloc[1]) == CHAOTIC
-    assert attractor_report.trial_of(frame.iloc[1]).id == CHAOTIC.id
+    assert attractors.trial_of(frame.iloc[1]) == CHAOTIC
+    assert attractors.trial_of(frame.iloc[1]).id == CHAOTIC.id

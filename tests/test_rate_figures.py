@@ -7,7 +7,7 @@ import pandas as pd
 from example_runs import grid, run
 
 from rnn_study import aggregate
-from rnn_study.rate_figures import metric_by_rate
+from rnn_study.figures import metric_by_rate
 
 
 def test_dots_are_seeds_and_bars_their_medians():

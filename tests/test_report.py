@@ -11,7 +11,8 @@ from example_runs import LIMIT, grid, histories_of, run
 from latex import assert_compiles, assert_is_latex, needs_latex
 from matplotlib.figure import Figure
 
-from rnn_study import aggregate, report
+from rnn_study import aggregate
+from rnn_study.reporting import files
 
 NAMES = ("length_table", "seed_sensitivity", "cell_summary", "cell_comparison", "seeds_needed")
 TABLES = [f"{name}.{kind}" for name in NAMES for kind in ("csv", "md", "tex")]
@@ -19,7 +20,7 @@ FIGURES = [f"{n}.{k}" for n in ("accuracy_by_length", "training_histories") for 
 
 
 def written(runs: pd.DataFrame, folder: Path) -> dict[str, bytes]:
-    paths = report.write(runs, histories_of(runs) if len(runs) else {}, folder)
+    paths = files.write(runs, histories_of(runs) if len(runs) else {}, folder)
     assert sorted(paths) == sorted(folder.iterdir())  # nothing else is left there
     return {path.name: path.read_bytes() for path in paths}
 
@@ -58,7 +59,7 @@ def test_a_write_that_fails_leaves_the_last_file_whole(
 
     monkeypatch.setattr(Figure, "savefig", fail)
     with pytest.raises(OSError, match="no space"):
-        report.write(grid(lengths=(50,), seeds=3), {}, tmp_path)
+        files.write(grid(lengths=(50,), seeds=3), {}, tmp_path)
     assert (tmp_path / "accuracy_by_length.png").read_bytes() == before["accuracy_by_length.png"]
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(before)
 
@@ -89,9 +90,9 @@ def test_latex_is_sound(study: dict[str, bytes], tmp_path: Path) -> None:
     odd = pd.concat([grid(), pd.DataFrame([run(hidden=7, status="RUNNING")])])
     more = written(odd, tmp_path / "odd")
     nothing = written(pd.DataFrame(), tmp_path / "nothing")
-    for files in (study, more, nothing):
+    for paths in (study, more, nothing):
         for name in NAMES:
-            assert_is_latex(files[f"{name}.tex"].decode())
+            assert_is_latex(paths[f"{name}.tex"].decode())
     assert r"\multicolumn{3}{c}{stable\_lstm}" in study["length_table.tex"].decode()
     assert r"\cmidrule(lr){2-4}" in study["length_table.tex"].decode()
     assert r"\cmidrule(lr){3-5}" in more["length_table.tex"].decode()

@@ -14,14 +14,15 @@ from pretended import Clock
 from rich.console import Console
 from searched import ACCURACY, STUDY, trained
 
-from rnn_study import search_figures, search_report
+from rnn_study import figures
 from rnn_study.progress import PlainProgress, Progress
+from rnn_study.progress.tally import Tally
+from rnn_study.reporting import searches
 from rnn_study.scheduling import outcomes
 from rnn_study.scheduling.agenda import Agenda
 from rnn_study.scheduling.outcomes import Outcomes
 from rnn_study.scheduling.plan import Searching
 from rnn_study.search import Rule
-from rnn_study.tally import Tally
 
 
 def empty(trials) -> dict:
@@ -119,7 +120,7 @@ def text(part) -> str:
 
 class TestTables:
     def test_what_was_found_and_what_stopping_cost_and_saved(self, found):
-        shown = text(search_report.found(STUDY, found))
+        shown = text(searches.found(STUDY, found))
         proposals = found.proposals
         for row in proposals[proposals["winner"]].itertuples():
             line = next(each for each in shown.splitlines() if f" {row.learning_rate:g} " in each)
@@ -139,12 +140,12 @@ class TestTables:
         )
         search = replace(STUDY.searches()["lstm", 50], high=high)
         study = replace(STUDY, learning_rate={"lstm": search, "orthogonal": 1e-2})
-        shown = text(search_report.found(study, Outcomes(edge, found.seeds)))
+        shown = text(searches.found(study, Outcomes(edge, found.seeds)))
         assert shown.count("at the edge of the range; widen it.") == int(edge["winner"].sum())
 
     def test_a_plan_says_what_will_be_searched(self):
-        searches = [Searching(c, s, 4, None) for c, s in STUDY.searches().items()]
-        shown = text(search_report.plan(STUDY, searches))
+        planned = [Searching(c, s, 4, None) for c, s in STUDY.searches().items()]
+        shown = text(searches.plan(STUDY, planned))
         assert (
             "0.0001 and 0.1" in shown and "3 fresh seeds" in shown and "4 rates at a time" in shown
         )
@@ -152,21 +153,21 @@ class TestTables:
 
     def test_a_long_name_of_a_cell_cuts_no_number_off(self):
         search = STUDY.searches()["lstm", 50]
-        searches = [Searching(("stable_lstm_provable", 500), search, 10, 0.00123)]
-        shown = text(search_report.plan(STUDY, searches))
+        planned = [Searching(("stable_lstm_provable", 500), search, 10, 0.00123)]
+        shown = text(searches.plan(STUDY, planned))
         (row,) = (line for line in shown.splitlines() if " 500 " in line)
         assert row.split()[1:] == ["500", "0.0001", "and", "0.1", "11", "10", "3", "iqm", "0.00123"]
         assert "\N{HORIZONTAL ELLIPSIS}" not in shown
 
     def test_a_search_that_has_not_begun_writes_empty_tables(self, tmp_path):
         nothing = outcomes.of([])
-        paths = search_report.write(STUDY, nothing, tmp_path)
+        paths = searches.write(STUDY, nothing, tmp_path)
         tables = [f"learning_rates.{kind}" for kind in ("csv", "md", "tex")]
         assert [path.name for path in paths] == [*tables, "search.csv", "search_seeds.csv"]
-        assert text(search_report.found(STUDY, nothing)).count("n/a") == 2 * 2
+        assert text(searches.found(STUDY, nothing)).count("n/a") == 2 * 2
 
     def test_the_files_say_what_the_terminal_says(self, found, tmp_path):
-        paths = {path.name: path for path in search_report.write(STUDY, found, tmp_path)}
+        paths = {path.name: path for path in searches.write(STUDY, found, tmp_path)}
         rates = pd.read_csv(paths["learning_rates.csv"])
         assert rates[["cell", "length"]].to_numpy().tolist() == [["lstm", 50], ["lstm", 53]]
         winners = found.proposals[found.proposals["winner"]]
@@ -184,7 +185,7 @@ class TestTables:
     @needs_latex
     def test_latex_compiles(self, found, tmp_path):
         for outcome in (found, outcomes.of([])):
-            paths = search_report.write(STUDY, outcome, tmp_path)
+            paths = searches.write(STUDY, outcome, tmp_path)
             tables = [path.read_text() for path in paths if path.suffix == ".tex"]
             assert_compiles(tables, tmp_path)
 
@@ -192,7 +193,7 @@ class TestTables:
 class TestFigure:
     def test_every_seed_is_a_dot_at_its_rate_and_the_winner_has_a_line(self, found):
         lstm = [frame[frame["length"] == 50] for frame in (found.proposals, found.seeds)]
-        ax = search_figures.objective_by_rate(*lstm, Figure().subplots(), ACCURACY)
+        ax = figures.searches.objective_by_rate(*lstm, Figure().subplots(), ACCURACY)
         dots = np.concatenate([part.get_offsets() for part in ax.collections])
         expected = lstm[1][["learning_rate", "value"]].to_numpy()
         assert sorted(map(tuple, dots)) == sorted(map(tuple, expected))
@@ -201,7 +202,7 @@ class TestFigure:
         assert lstm[0].loc[lstm[0]["winner"], "learning_rate"].item() in lines
 
     def test_a_panel_a_condition(self, found):
-        figure = search_figures.searches(found.proposals, found.seeds, ACCURACY)
+        figure = figures.searches.searches(found.proposals, found.seeds, ACCURACY)
         assert [ax.get_title() for ax in figure.axes] == ["length 50", "length 53"]
         drawn = sum(len(part.get_offsets()) for ax in figure.axes for part in ax.collections)
         assert drawn == len(found.seeds) == 2 * 11 * 3

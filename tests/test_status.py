@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from rnn_study import cli, status, tracking
+from rnn_study import cli, tracking
+from rnn_study.reporting import status
 from rnn_study.tracking import Tracker
 
 

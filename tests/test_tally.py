@@ -8,7 +8,8 @@ import pytest
 from pretended import PACKS, STUDY, UNSOLVED, Clock, reached, solved_at
 
 from rnn_study.config import Pack
-from rnn_study.tally import Tally, about, duration, seed_range
+from rnn_study.phrases import about, duration, seed_range
+from rnn_study.progress.tally import Tally
 
 
 @pytest.fixture

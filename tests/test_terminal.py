@@ -10,9 +10,10 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from rnn_study import aggregate, terminal
+from rnn_study import aggregate
 from rnn_study.config import packs
 from rnn_study.execution import Execution
+from rnn_study.reporting import terminal
 from rnn_study.tasks import TASKS
 
 SCRIPT = Path(__file__).parents[1] / "studies" / "symbol_length.py"

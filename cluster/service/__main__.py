@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from cluster.service.part import Broken, Part
 from cluster.service.parts import PARTS, require_programs
 from cluster.service.settings import Settings
-from rnn_study import options
 from rnn_study.errors import InvalidInput, require_member
+from rnn_study.flags import script
 
 FAILED = 1
 TEXT = """\
@@ -23,10 +23,10 @@ def main(argv: Sequence[str]) -> int:
     verb = argv[0] if argv else ""
     try:
         require_member("verb", verb, verbs)
-        return options.main(Settings, verbs[verb], TEXT.format(verb=verb), argv[1:])
+        return script.main(Settings, verbs[verb], TEXT.format(verb=verb), argv[1:])
     except InvalidInput as refused:
         print(f"error: {refused}", file=sys.stderr)
-        return options.REFUSED
+        return script.REFUSED
     except Broken as broken:
         print(f"error: {broken}", file=sys.stderr)
         return FAILED

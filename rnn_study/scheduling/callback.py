@@ -14,9 +14,9 @@ import ray
 from ray import tune
 from ray.tune.experiment import Trial as TuneTrial
 
-from rnn_study import portraits
 from rnn_study.config import Pack, Trial
 from rnn_study.progress import Observer
+from rnn_study.reporting import albums
 from rnn_study.scheduling.agenda import Agenda
 from rnn_study.scheduling.interruption import Interrupted, Signals
 from rnn_study.tasks import TASKS
@@ -116,7 +116,7 @@ class Listener(tune.Callback):
         """What writes the portraits of a trial's attractors into a folder, if it has any."""
         if not trial.dynamics_every:
             return None
-        return partial(portraits.write, trial, self._checkpoints.portraits(trial), state.epoch)
+        return partial(albums.write, trial, self._checkpoints.portraits(trial), state.epoch)
 
     def on_trial_complete(
         self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any

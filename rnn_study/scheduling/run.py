@@ -21,6 +21,7 @@ from rnn_study.config import Pack, Study, Trial
 from rnn_study.environment import environment
 from rnn_study.errors import InvalidInput
 from rnn_study.execution import Execution
+from rnn_study.phrases import about
 from rnn_study.progress import Observer
 from rnn_study.scheduling import outcomes, proposals
 from rnn_study.scheduling.agenda import Agenda
@@ -37,7 +38,6 @@ from rnn_study.scheduling.interruption import Signals
 from rnn_study.scheduling.lock import lease, study_lock
 from rnn_study.scheduling.plan import remaining
 from rnn_study.scheduling.sizes import pack_sizes, reserved
-from rnn_study.tally import about
 from rnn_study.tasks.corpus import Corpus
 from rnn_study.tracking import SEARCH, Results, Tracker, read_histories, read_runs
 from rnn_study.training import Checkpoints

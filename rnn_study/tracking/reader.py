@@ -120,7 +120,7 @@ def read_histories(uri: str, runs: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 
 def read_bifurcations(uri: str, runs: pd.DataFrame) -> pd.DataFrame:
-    """The bifurcations that finished runs passed, as `portraits.COLUMNS` has them.
+    """The bifurcations that finished runs passed, as `reporting.albums.COLUMNS` has them.
 
     With `trial_id`, for those of `runs` (rows of `read_runs`) whose attractors were watched.
     """

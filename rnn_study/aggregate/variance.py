@@ -1,6 +1,6 @@
 """Crossed designs, every seed trained on every data seed: whose variance is it?
 
-The rules are those of `aggregate`, which offers the table with its own.
+The rules are those of the package.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from rnn_study import statistics
-from rnn_study.conditions import (
+from rnn_study.aggregate.grouping import (
     CONDITION,
     check,
     column_of,

@@ -44,17 +44,17 @@ _PIECES = 8
 
 def write(trial: Trial, pages: Files, last: int, out: Path) -> None:
     """Writes the artifacts of a finished trial into `out`. `pages`: its portraits."""
-    from rnn_study import language_figures, portrait_figures  # matplotlib takes a second
+    from rnn_study import figures  # matplotlib takes a second
 
     if TASKS[trial.task].reads_text:
         album = bind(pages, text_watch.probes(trial.words), last)
         album.save(out / ALBUM)
-        language_figures.of_run(trial, album).savefig(out / DIAGRAM, dpi=110)
+        figures.language.of_run(trial, album).savefig(out / DIAGRAM, dpi=110)
         return
     album = bind(pages, tuple(sequence_task(trial.task).probes()), last)
     album.save(out / ALBUM)
     bifurcations_of(trial, album).to_csv(out / BIFURCATIONS, index=False)
-    portrait_figures.of_run(trial, album).savefig(out / DIAGRAM, dpi=110)
+    figures.portraits.of_run(trial, album).savefig(out / DIAGRAM, dpi=110)
 
 
 def bifurcations_of(trial: Trial, album: Album) -> pd.DataFrame:

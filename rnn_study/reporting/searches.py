@@ -11,10 +11,11 @@ import pandas as pd
 from rich.console import Group
 from rich.text import Text
 
-from rnn_study import layout, report, search_figures
+from rnn_study import figures
 from rnn_study.config import Study
-from rnn_study.report_tables import GAP, Shown
-from rnn_study.tally import count
+from rnn_study.phrases import count
+from rnn_study.reporting import files, layout
+from rnn_study.reporting.tables import GAP, Shown
 from rnn_study.tasks import TASKS, Metric
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def table(study: Study, outcomes: Outcomes) -> Shown:
             "saved": [f"{row['epochs_saved']:,}" for row in rows],
         }
     )
-    words = " or ".join(sorted({search_figures.WORDS[row["objective"]] for row in rows}))
+    words = " or ".join(sorted({figures.searches.WORDS[row["objective"]] for row in rows}))
     note = (
         f"Rate: what the search found; value: {words} over the search's own seeds. Stopped: rates "
         "given up early; epochs: trained for all rates, and saved at most by stopping."
@@ -111,7 +112,7 @@ def found(study: Study, outcomes: Outcomes) -> Group:
         place = math.log(rate / search.low) / math.log(search.high / search.low)
         if place < EDGE or place > 1 - EDGE:  # neither, where there is none yet
             notes.append(f"  {cell}, length {length}: at the edge of the range; widen it.")
-    words = " or ".join(sorted({search_figures.WORDS[each] for each in rates["objective"]}))
+    words = " or ".join(sorted({figures.searches.WORDS[each] for each in rates["objective"]}))
     given_up = outcomes.proposals[outcomes.proposals["stopped_at"].notna()]
     notes += [
         f"  value: {words} over the search's own seeds.",
@@ -129,14 +130,14 @@ def write(study: Study, outcomes: Outcomes, folder: Path) -> list[Path]:
     """Writes into `folder`, and returns the paths of: `table` as learning_rates.csv, .md and .tex;
     search.csv, one row a proposal; search_seeds.csv, one row a proposal and seed; and the figure
     search.png and search.pdf."""
-    paths = report.write_table(folder / "learning_rates", table(study, outcomes))
-    paths += [report.write_text(folder / name, text) for name, text in outcomes.texts().items()]
+    paths = files.write_table(folder / "learning_rates", table(study, outcomes))
+    paths += [files.write_text(folder / name, text) for name, text in outcomes.texts().items()]
     if outcomes.proposals.empty:
         return paths
     metric = TASKS[study.task].metric
-    with report.own_style():
-        figure = search_figures.searches(outcomes.proposals, outcomes.seeds, metric)
-        return paths + report.write_figure(folder / "search", figure)
+    with files.own_style():
+        figure = figures.searches.searches(outcomes.proposals, outcomes.seeds, metric)
+        return paths + files.write_figure(folder / "search", figure)
 
 
 def _or_gap(value: float, write: Callable[[float], str]) -> str:

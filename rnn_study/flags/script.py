@@ -12,7 +12,7 @@ import docstring_parser
 import tyro
 
 from rnn_study.errors import InvalidInput
-from rnn_study.words import checked, reader
+from rnn_study.flags.words import checked, reader
 
 T = TypeVar("T")
 

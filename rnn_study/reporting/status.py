@@ -8,9 +8,9 @@ import pandas as pd
 from rich.console import Group
 from rich.text import Text
 
-from rnn_study import layout
 from rnn_study.config import Study
-from rnn_study.tally import count, duration
+from rnn_study.phrases import count, duration
+from rnn_study.reporting import layout
 from rnn_study.tracking import Status
 
 QUIET_SECONDS = 300.0

@@ -19,9 +19,10 @@ import matplotlib.style
 import pandas as pd
 from matplotlib.figure import Figure
 
-from rnn_study import aggregate, figures, report_tables
-from rnn_study.looks import setting
-from rnn_study.report_tables import GAP, Shown, interval, number, words
+from rnn_study import aggregate, figures
+from rnn_study.figures.looks import setting
+from rnn_study.reporting import tables
+from rnn_study.reporting.tables import GAP, Shown, interval, number, words
 from rnn_study.tasks import Metric
 
 
@@ -53,18 +54,18 @@ def write(
 ) -> list[Path]:
     """Write the tables, the runs and both figures into `folder`, and return their paths.
 
-    length_table, seed_sensitivity and those of `report_tables` as CSV (for machines, in full),
+    length_table, seed_sensitivity and those of `tables` as CSV (for machines, in full),
     Markdown and LaTeX (for people); runs.csv, one row a run; accuracy_by_length (after the task's
     metric) and training_histories as PNG and PDF.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    metric, tables = aggregate.metric_of(runs), shown(runs)
+    metric, made = aggregate.metric_of(runs), shown(runs)
     paths = [write_text(folder / "runs.csv", _csv(runs))]
-    for name, table in tables.items():
+    for name, table in made.items():
         paths += write_table(folder / name, table)
     with own_style():
-        seeds = tables["seed_sensitivity"].table
+        seeds = made["seed_sensitivity"].table
         series = seeds.reset_index("length").index.nunique()  # each has an entry in the legend
         by_length = Figure(figsize=(6.5, 3.3 + 0.1 * series), layout="constrained")
         figures.metric_by_length(runs, by_length.subplots())
@@ -85,7 +86,7 @@ def shown(runs: pd.DataFrame) -> dict[str, Shown]:
     return {
         "length_table": Shown(_numbers(lengths), _by_length(lengths, metric), note["length_table"]),
         "seed_sensitivity": Shown(seeds, _by_condition(seeds, metric), note["seed_sensitivity"]),
-        **report_tables.tables(runs),
+        **tables.tables(runs),
     }
 
 

@@ -17,11 +17,12 @@ from matplotlib.figure import Figure
 from rich.console import Group
 from rich.text import Text
 
-from rnn_study import aggregate, language_figures, layout, report, statistics
-from rnn_study.attractor_report import Albums, trial_of
+from rnn_study import aggregate, figures, statistics
 from rnn_study.config import Trial
-from rnn_study.looks import label
-from rnn_study.report_tables import GAP, Shown, interval, number
+from rnn_study.figures.looks import label
+from rnn_study.reporting import files, layout
+from rnn_study.reporting.attractors import Albums, trial_of
+from rnn_study.reporting.tables import GAP, Shown, interval, number
 from rnn_study.training import Album
 from rnn_study.training.text_watch import AFTER, CYCLE, FED_BACK, probes
 from rnn_study.training.watch import column
@@ -136,25 +137,25 @@ def write(
     """
     found, paths = tables(runs, histories), []
     for name, shown in found.items():
-        paths += report.write_table(folder / name, shown)
+        paths += files.write_table(folder / name, shown)
     rows = repetitions(runs, histories)
     if not len(rows):
         return found, paths
     text = rows.to_csv(index=False, lineterminator="\n")
-    paths.append(report.write_text(folder / "texts.csv", text))
+    paths.append(files.write_text(folder / "texts.csv", text))
     drawn = _drawn(runs, albums)
-    with report.own_style():
+    with files.own_style():
         figure = Figure(figsize=(6.5, 3.4), layout="constrained")
-        language_figures.repetition(rows, figure.subplots())
-        paths += report.write_figure(folder / "repetition", figure)
+        figures.language.repetition(rows, figure.subplots())
+        paths += files.write_figure(folder / "repetition", figure)
         for deep in (False, True):
             end = "_2d" if deep else ""
             if drawn:
-                figure = language_figures.compared(drawn, deep)
-                paths += report.write_figure(folder / f"orbits{end}", figure)
+                figure = figures.language.compared(drawn, deep)
+                paths += files.write_figure(folder / f"orbits{end}", figure)
             for title, (trial, album) in drawn.items():
-                figure = language_figures.of_cell(title, trial, album, deep)
-                paths += report.write_figure(folder / f"orbits_{trial.cell}{end}", figure)
+                figure = figures.language.of_cell(title, trial, album, deep)
+                paths += files.write_figure(folder / f"orbits_{trial.cell}{end}", figure)
     return found, paths
 
 

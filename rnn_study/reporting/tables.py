@@ -1,4 +1,4 @@
-"""The tables that compare cells and count seeds, as text for people; `report` writes them.
+"""The tables that compare cells and count seeds, as text for people; `files` writes them.
 
 Each is a frame of strings, with a note on what it shows.
 """
@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 import pandas as pd
 
 from rnn_study import aggregate
-from rnn_study.looks import setting
+from rnn_study.figures.looks import setting
 from rnn_study.tasks import Metric
 
 GAP: Final = "n/a"

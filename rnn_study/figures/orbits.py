@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from rnn_study.chaotic_lstm import Line, Plane
-from rnn_study.looks import SMALL, TEXT
+from rnn_study.figures.looks import SMALL, TEXT
 
 INK: Final = "#1A1A1A"
 CHAOS: Final = "#D55E00"

@@ -1,6 +1,6 @@
 """Cells against each other: summed up over the lengths, and compared at each length.
 
-The rules are those of `aggregate`, which offers these tables with its own.
+The rules are those of the package.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from rnn_study import statistics
-from rnn_study.conditions import (
+from rnn_study.aggregate.grouping import (
     check,
     column_of,
     conditions,

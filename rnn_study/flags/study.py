@@ -23,10 +23,10 @@ from rnn_study.cells import CELLS
 from rnn_study.config import Study, Training
 from rnn_study.errors import InvalidInput, require, require_member
 from rnn_study.execution import Execution
+from rnn_study.flags.words import Range, checked, reader
+from rnn_study.phrases import count
 from rnn_study.search import Search
-from rnn_study.tally import count
 from rnn_study.tasks import TASKS
-from rnn_study.words import Range, checked, reader
 
 DEFAULT = "laptop"
 """The preset that is meant where none is named."""

@@ -19,16 +19,17 @@ import jinja2
 import pandas as pd
 from PIL import Image
 
-from rnn_study import aggregate, attractor_report, report
-from rnn_study.again import options
-from rnn_study.arguments import explained
+from rnn_study import aggregate
 from rnn_study.config import Study, Trial
-from rnn_study.looks import label
-from rnn_study.report import write_text
-from rnn_study.report_tables import Shown
+from rnn_study.figures.looks import label
+from rnn_study.flags.again import options
+from rnn_study.flags.study import explained
+from rnn_study.flags.words import written
+from rnn_study.phrases import count, seeds
+from rnn_study.reporting import attractors, files
+from rnn_study.reporting.files import write_text
+from rnn_study.reporting.tables import Shown
 from rnn_study.search import Search
-from rnn_study.tally import count, seeds
-from rnn_study.words import written
 
 NAME: Final = "report.html"
 
@@ -119,19 +120,19 @@ class Page:
     @cached_property
     def tables(self) -> dict[str, Shown]:
         """Every table by name, as text."""
-        return report.shown(self.runs) | dict(self.more)
+        return files.shown(self.runs) | dict(self.more)
 
     def description(self) -> list[str]:
         """The page in short, as pieces of Markdown, the most important first."""
         pieces = [" ".join(self.question.split()), f"**{summary(self.runs)}**"]
         for name, shown in self.tables.items():
-            pieces.append(f"**{_TITLES.get(name, name)}**\n\n{report.markdown(shown)}")
+            pieces.append(f"**{_TITLES.get(name, name)}**\n\n{files.markdown(shown)}")
         again = f"```\n{self.command}\n```"
         return [*pieces[:2], again, *pieces[2:]]
 
 
 def _template() -> jinja2.Template:
-    loader = jinja2.PackageLoader("rnn_study", "")
+    loader = jinja2.PackageLoader("rnn_study.reporting", "")
     made = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
     return made.get_template("page.html")
 
@@ -151,7 +152,7 @@ def summary(runs: pd.DataFrame) -> str:
 
 
 def _drawn(name: str, shown: Shown) -> _Table:
-    """A table of `report`: its titles, equal neighbours of the upper level as one."""
+    """A table of `files`: its titles, equal neighbours of the upper level as one."""
     text = shown.text.map(lambda value: str(value).replace("$>$", ">"))
     columns = [column if isinstance(column, tuple) else (column,) for column in text.columns]
     left = [column[-1] in _LEFT for column in columns]
@@ -174,7 +175,7 @@ def absent(runs: pd.DataFrame) -> list[str]:
         found: dict[str, list[Trial]] = {}
         for _, row in group.sort_values("seed", kind="stable").iterrows():
             if reason := _reason(row):
-                found.setdefault(reason, []).append(attractor_report.trial_of(row))
+                found.setdefault(reason, []).append(attractors.trial_of(row))
         lines += [
             f"{trials[0].condition}, {seeds(trials)}: {reason}" for reason, trials in found.items()
         ]

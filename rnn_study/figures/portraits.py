@@ -16,8 +16,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from rnn_study.config import Trial
-from rnn_study.diagrams import EPOCHS, orbit_diagram_3d
-from rnn_study.looks import LOOKS, SMALL, TEXT
+from rnn_study.figures.looks import LOOKS, SMALL, TEXT
+from rnn_study.figures.orbits import EPOCHS, orbit_diagram_3d
 from rnn_study.tasks import sequence_task
 from rnn_study.training import Album
 

@@ -15,18 +15,11 @@ import pandas as pd
 from rich.console import Group
 from rich.text import Text
 
-from rnn_study import (
-    aggregate,
-    layout,
-    portrait_figures,
-    report,
-    report_tables,
-    statistics,
-    terminal,
-)
+from rnn_study import aggregate, figures, statistics
 from rnn_study.config import Trial
 from rnn_study.dynamics import Kind
-from rnn_study.looks import label
+from rnn_study.figures.looks import label
+from rnn_study.reporting import files, layout, tables, terminal
 from rnn_study.tasks import sequence_task
 from rnn_study.training import Album
 from rnn_study.training.watch import column
@@ -135,18 +128,18 @@ def write(
     for tasks with several outputs.
     """
     table = attractor_table(runs, histories, bifurcations)
-    paths = report.write_table(folder / "attractors", report_tables.attractors(table))
+    paths = files.write_table(folder / "attractors", tables.attractors(table))
     of_runs = runs[["trial_id", "cell", "length", "learning_rate", "seed"]]
     listed = of_runs.merge(bifurcations, on="trial_id").drop(columns="trial_id")
-    paths.append(report.write_text(folder / "bifurcations.csv", listed.to_csv(index=False)))
+    paths.append(files.write_text(folder / "bifurcations.csv", listed.to_csv(index=False)))
     drawn = _drawn(runs, albums)
-    with report.own_style():
+    with files.own_style():
         if drawn:
-            paths += report.write_figure(folder / "orbits", portrait_figures.compared(drawn))
+            paths += files.write_figure(folder / "orbits", figures.portraits.compared(drawn))
         for title, (trial, album) in drawn.items():
             if len(sequence_task(trial.task).answers) > 1:
-                figure = portrait_figures.all_pairs(title, trial, album)
-                paths += report.write_figure(folder / f"orbits_{trial.cell}", figure)
+                figure = figures.portraits.all_pairs(title, trial, album)
+                paths += files.write_figure(folder / f"orbits_{trial.cell}", figure)
     return table, paths
 
 

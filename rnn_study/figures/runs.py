@@ -18,7 +18,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
 from rnn_study import aggregate
-from rnn_study.looks import (
+from rnn_study.figures.looks import (
     BAR,
     DASHES,
     DOTTED,

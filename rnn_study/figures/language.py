@@ -17,9 +17,9 @@ from matplotlib.ticker import MaxNLocator
 
 from rnn_study.cells import CELLS
 from rnn_study.config import Trial
-from rnn_study.diagrams import EPOCHS, INK, orbit_diagram_3d
-from rnn_study.looks import SMALL, TEXT, label, look
-from rnn_study.portrait_figures import LAST, bar, chosen, limits, scale
+from rnn_study.figures.looks import SMALL, TEXT, label, look
+from rnn_study.figures.orbits import EPOCHS, INK, orbit_diagram_3d
+from rnn_study.figures.portraits import LAST, bar, chosen, limits, scale
 from rnn_study.training import Album
 from rnn_study.training.text_watch import MEAN, answers, probes
 
@@ -71,7 +71,7 @@ def of_cell(title: str, trial: Trial, album: Album, deep: bool) -> Figure:
 def repetition(rows: Any, ax: Axes) -> Axes:
     """Words until fed-back text repeats itself, against the epoch: every seed and word a dot.
 
-    `rows`: as `language_report.repetitions` makes them. Texts that do not repeat lie on top.
+    `rows`: as `reporting.language.repetitions` makes them. Texts that do not repeat lie on top.
     """
     top = float(rows["watched"].max()) if len(rows) else 1.0
     cells = [cell for cell in CELLS if (rows["cell"] == cell).any()]

@@ -1,19 +1,4 @@
-"""Runs to tables: what a study found, by cell and length and over its seeds.
-
-Every table takes the frame of `tracking.read_runs`, one row a run, and never depends on the order
-of its rows. Rules that all follow, beside those of `conditions`:
-
-- FAILED runs are counted as failed, and RUNNING, KILLED and SCHEDULED ones as unfinished; neither
-  enters a statistic.
-- A diverged seed is a finished one: it is unsolved, and its metric is the last finite value that
-  was logged. Where no value was ever finite, it is left out of the quantiles and still counts in
-  `seeds` and `diverged`.
-- The task's metric says which value is better, and whether there is a goal that solves the task;
-  where there is none, nothing is said about solving.
-- Intervals are those of `statistics`, of 95%. Those that draw take a generator, by default always
-  the same one, so that equal runs give equal tables; a condition's interval is the same whatever
-  other conditions there are.
-"""
+"""Runs by cell and length, and over their seeds; the rules are those of the package."""
 
 from __future__ import annotations
 
@@ -25,10 +10,8 @@ import numpy as np
 import pandas as pd
 
 from rnn_study import statistics
-from rnn_study.cell_tables import cell_comparison, cell_summary
-from rnn_study.conditions import (
+from rnn_study.aggregate.grouping import (
     CONDITION,
-    SETTINGS,
     check,
     column_of,
     conditions,
@@ -37,35 +20,12 @@ from rnn_study.conditions import (
     flags,
     index,
     metric_of,
-    one,
     sortable,
     start,
     times,
     values,
     varying,
 )
-from rnn_study.crossed import crossed, variance_split
-
-__all__ = [
-    "CONDITION",
-    "SETTINGS",
-    "cell_comparison",
-    "cell_summary",
-    "column_of",
-    "conditions",
-    "crossed",
-    "distinguishing",
-    "finished",
-    "flags",
-    "length_table",
-    "metric_of",
-    "one",
-    "runs",
-    "seed_sensitivity",
-    "seeds_needed",
-    "variance_split",
-    "varying",
-]
 
 STATISTICS: Final = {
     "seeds": "int64",
@@ -165,7 +125,7 @@ def seed_sensitivity(
       interquartile mean, the mean without the floor(n / 4) smallest and largest values; iqm_low,
       iqm_high: its bootstrap interval, from six seeds on.
     - epochs_to_solve: median, by Kaplan and Meier's estimator, the smallest epoch by which at
-      least half have solved, censored as in `conditions.times`; NaN where that is not reached.
+      least half have solved, censored as in `grouping.times`; NaN where that is not reached.
       epochs_low, epochs_high: its interval; NaN beyond the last epoch.
     - epochs_observed: the last epoch that any seed was followed to; the median is later than
       that where it is not reached.

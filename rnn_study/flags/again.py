@@ -9,10 +9,10 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from rnn_study.arguments import Preset
 from rnn_study.config import Study
+from rnn_study.flags.study import Preset
+from rnn_study.flags.words import written
 from rnn_study.search import Search
-from rnn_study.words import written
 
 
 def command(presets: Mapping[str, Preset], study: Study, data: Path | None = None) -> str:
@@ -53,5 +53,5 @@ def _differing(study: Study, preset: Study) -> dict[str, Any]:
 
 def _script() -> str:
     """The script that runs, as it lies in a clone."""
-    path, clone = Path(sys.argv[0]).absolute(), Path(__file__).resolve().parents[1]
+    path, clone = Path(sys.argv[0]).absolute(), Path(__file__).resolve().parents[2]
     return str(path.relative_to(clone)) if path.is_relative_to(clone) else path.name

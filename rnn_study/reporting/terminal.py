@@ -1,6 +1,6 @@
 """Plans and tables as text for a terminal or a job's log, 80 columns wide.
 
-`aggregate` has the numbers and `report` the files; here they are only laid out.
+`aggregate` has the numbers and `files` the files; here they are only laid out.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from rnn_study import layout
 from rnn_study.config import Pack, Study, Trial
 from rnn_study.execution import Execution
-from rnn_study.tally import about, count, duration, seed_range, seeds
+from rnn_study.phrases import about, count, duration, seed_range, seeds
+from rnn_study.reporting import layout
 from rnn_study.tasks import Metric
 from rnn_study.training import bytes_per_member
 

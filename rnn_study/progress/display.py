@@ -20,7 +20,8 @@ from rich.table import Table
 from rich.text import Text
 
 from rnn_study.config import Pack, Study, Trial
-from rnn_study.tally import History, PackTally, Tally, about, count, duration, seed_range
+from rnn_study.phrases import about, count, duration, seed_range
+from rnn_study.progress.tally import History, PackTally, Tally
 
 
 @runtime_checkable

@@ -10,7 +10,16 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
 from rnn_study import aggregate
-from rnn_study.looks import SMALL, TEXT, dot, label, look, metric_axis, put_legend, shade
+from rnn_study.figures.looks import (
+    SMALL,
+    TEXT,
+    dot,
+    label,
+    look,
+    metric_axis,
+    put_legend,
+    shade,
+)
 
 SEARCH: Final = "search"
 """The `purpose` of runs that a search tried."""

@@ -11,7 +11,7 @@ import torch
 from matplotlib.figure import Figure
 from pyarrow import csv
 
-from rnn_study import chaotic_lstm, diagrams
+from rnn_study import chaotic_lstm, figures
 from rnn_study.chaotic_lstm import Line, Plane
 from rnn_study.dynamics import Kind
 from rnn_study.errors import InvalidInput
@@ -36,8 +36,8 @@ def write(out: Path, low: float, high: float, values: int, grid: int, seed: int)
     line.table.to_csv(out / "line.csv", index=False, float_format="%.10g")
     _write(_table(line), out / "orbits.csv.gz")
     _write(_grid(plane), out / "plane.csv")
-    _save(diagrams.chaotic_line(line, window), out / "figure_1")
-    _save(diagrams.chaotic_plane(plane, line.table), out / "supplementary_figure_1")
+    _save(figures.orbits.chaotic_line(line, window), out / "figure_1")
+    _save(figures.orbits.chaotic_plane(plane, line.table), out / "supplementary_figure_1")
     print("\n".join(findings(line.table)))
     print(f"Figures (PNG, PDF) and tables (line.csv, orbits.csv.gz, plane.csv): {out.resolve()}")
 
