@@ -62,14 +62,13 @@ class Settings:
 def write(settings: Settings) -> None:
     """Find the network, and print what it writes."""
     from rnn_study import aggregate  # pandas and MLflow take seconds
-    from rnn_study.reporting.attractors import trial_of
 
     execution = Execution(storage=settings.storage, tracking_uri=settings.tracking_uri)
     runs = aggregate.runs(settings.study, execution.resolved_tracking_uri)
     reads = [name for name, task in TASKS.items() if task.reads_text]
     allowed = f"use a study of the task {', '.join(reads)}"
     require(bool(runs["task"].isin(reads).any()), "study", settings.study, allowed)
-    trial = trial_of(aggregate.one(runs, cell=settings.cell, seed=settings.seed))
+    trial = aggregate.trial_of(aggregate.one(runs, cell=settings.cell, seed=settings.seed))
     corpus = Corpus.open(texts.fetch(execution.corpora, trial.corpus), trial.corpus)
     words = [corpus.token("prompt", w, trial.vocabulary) for w in settings.prompt.split()]
     tokens = written(trial, best_network(execution, trial), [corpus.numbers[END], *words], settings)

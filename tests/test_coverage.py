@@ -13,7 +13,7 @@ import pytest
 from scipy import stats
 
 from rnn_study import statistics
-from rnn_study.statistics import Estimate, Times
+from rnn_study.statistics import Estimate, Times, estimates
 
 Draw = Callable[[np.random.Generator, int], np.ndarray]
 
@@ -21,7 +21,7 @@ Draw = Callable[[np.random.Generator, int], np.ndarray]
 @pytest.fixture(autouse=True)
 def fewer_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
     """999 find the tails well enough on average, in a tenth of the time."""
-    monkeypatch.setattr(statistics, "RESAMPLES", 999)
+    monkeypatch.setattr(estimates, "RESAMPLES", 999)
 
 
 def covered(intervals: Iterator[Estimate], truth: float) -> float:

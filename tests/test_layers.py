@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from collections import Counter
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -28,6 +29,18 @@ CORE = (
     "training",
     "dynamics",
 )
+ROOMS = (
+    "statistics",
+    "tracking",
+    "aggregate",
+    "figures",
+    "flags",
+    "progress",
+    "reporting",
+    "scheduling",
+    "cli",
+)
+"""Above the core, from the bottom up."""
 OWNERS = {"mlflow": "tracking", "ray": "scheduling", "optuna": "scheduling"}
 TREES = {
     path.relative_to(PACKAGE).with_suffix("").parts: ast.parse(path.read_text())
@@ -43,7 +56,10 @@ def imported(tree):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, "use absolute imports"
-            yield node.module
+            if node.module == "rnn_study":
+                yield from (f"rnn_study.{alias.name}" for alias in node.names)
+            else:
+                yield node.module
 
 
 def test_importing_the_core_leaves_ray_optuna_and_mlflow_out():
@@ -86,6 +102,22 @@ def test_the_core_imports_torch_numpy_and_nothing_above_itself():
                 assert rest and rest[0] in CORE, (parts, name)
             else:
                 assert first in light, (parts, name)
+
+
+def test_no_room_imports_one_above_it_but_for_types():
+    for parts, tree in TREES.items():
+        if parts[0] not in ROOMS:
+            continue
+        of_types = Counter(
+            name
+            for node in ast.walk(tree)
+            if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+            for name in imported(node)
+        )
+        used = {
+            name.split(".")[1] for name in Counter(imported(tree)) - of_types if "_study." in name
+        }
+        assert not used & {*ROOMS[ROOMS.index(parts[0]) + 1 :]}, parts
 
 
 def test_no_pickle_is_read_and_no_global_random_state_is_set():

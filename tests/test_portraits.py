@@ -16,7 +16,7 @@ from rich.console import Console
 from small import TRIAL
 from test_diagrams import assert_all_is_inside
 
-from rnn_study import chaotic_lstm, figures
+from rnn_study import aggregate, chaotic_lstm, figures
 from rnn_study.config import Pack
 from rnn_study.dynamics import Kind, Portrait
 from rnn_study.reporting import albums, attractors, files, tables
@@ -213,5 +213,5 @@ class TestTable:
 def test_a_trial_is_read_back_from_its_row() -> None:
     row = {**vars(CHAOTIC), "trial_id": CHAOTIC.id, "kind": Kind.CYCLE}
     frame = pd.DataFrame([row, row])  # whose columns have types of NumPy
-    assert attractors.trial_of(frame.iloc[1]) == CHAOTIC
-    assert attractors.trial_of(frame.iloc[1]).id == CHAOTIC.id
+    assert aggregate.trial_of(frame.iloc[1]) == CHAOTIC
+    assert aggregate.trial_of(frame.iloc[1]).id == CHAOTIC.id

@@ -29,6 +29,7 @@ from rnn_study.aggregate.grouping import (
     flags,
     metric_of,
     one,
+    trial_of,
     varying,
 )
 from rnn_study.aggregate.tables import (
@@ -58,6 +59,7 @@ __all__ = [
     "runs",
     "seed_sensitivity",
     "seeds_needed",
+    "trial_of",
     "variance_split",
     "varying",
 ]

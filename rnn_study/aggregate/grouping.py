@@ -121,6 +121,16 @@ def one(runs: pd.DataFrame, **settings: Any) -> pd.Series:
     return found.iloc[0]
 
 
+def trial_of(row: pd.Series) -> Trial:
+    """The trial of a row of `tracking.read_runs`."""
+    found = {name: row[name] for name in Trial.__dataclass_fields__}
+    values: dict[str, Any] = {
+        name: value.item() if isinstance(value, np.generic) else value
+        for name, value in found.items()
+    }
+    return Trial(**values)
+
+
 def flags(column: pd.Series) -> np.ndarray:
     """A yes-or-no column as booleans, where missing means no."""
     return column.to_numpy(dtype=float, na_value=0.0) == 1

@@ -158,16 +158,6 @@ def _drawn(runs: pd.DataFrame, albums: Albums) -> dict[str, tuple[Trial, Album]]
         row = best.iloc[0]
         album = albums(row["run_id"])
         if album is not None:
-            trial = trial_of(row)
+            trial = aggregate.trial_of(row)
             chosen[f"{label(cell)}, length {trial.length}, seed {trial.seed}"] = trial, album
     return chosen
-
-
-def trial_of(row: pd.Series) -> Trial:
-    """The trial of a row of `tracking.read_runs`."""
-    found = {name: row[name] for name in Trial.__dataclass_fields__}
-    values: dict[str, Any] = {
-        name: value.item() if isinstance(value, np.generic) else value
-        for name, value in found.items()
-    }
-    return Trial(**values)

@@ -21,7 +21,7 @@ from rnn_study import aggregate, figures, statistics
 from rnn_study.config import Trial
 from rnn_study.figures.looks import label
 from rnn_study.reporting import files, layout
-from rnn_study.reporting.attractors import Albums, trial_of
+from rnn_study.reporting.attractors import Albums
 from rnn_study.reporting.tables import GAP, Shown, interval, number
 from rnn_study.training import Album
 from rnn_study.training.text_watch import AFTER, CYCLE, FED_BACK, probes
@@ -68,7 +68,7 @@ def repetitions(runs: pd.DataFrame, histories: Mapping[str, pd.DataFrame]) -> pd
     """
     rows: list[dict[str, Any]] = []
     for _, run in aggregate.finished(runs).iterrows():
-        trial = trial_of(run)
+        trial = aggregate.trial_of(run)
         if not trial.dynamics_every or trial.id not in histories:
             continue
         names = probes(trial.words)[len(trial.words) :]
@@ -188,7 +188,7 @@ def _drawn(runs: pd.DataFrame, albums: Albums) -> dict[str, tuple[Trial, Album]]
         row = group.sort_values(["best_val_perplexity", "seed"], kind="stable").iloc[0]
         album = albums(row["run_id"])
         if album is not None:
-            trial = trial_of(row)
+            trial = aggregate.trial_of(row)
             chosen[f"{label(cell)}, seed {trial.seed}"] = trial, album
     return chosen
 

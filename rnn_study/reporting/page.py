@@ -26,7 +26,7 @@ from rnn_study.flags.again import options
 from rnn_study.flags.study import explained
 from rnn_study.flags.words import written
 from rnn_study.phrases import count, seeds
-from rnn_study.reporting import attractors, files
+from rnn_study.reporting import files
 from rnn_study.reporting.files import write_text
 from rnn_study.reporting.tables import Shown
 from rnn_study.search import Search
@@ -175,7 +175,7 @@ def absent(runs: pd.DataFrame) -> list[str]:
         found: dict[str, list[Trial]] = {}
         for _, row in group.sort_values("seed", kind="stable").iterrows():
             if reason := _reason(row):
-                found.setdefault(reason, []).append(attractors.trial_of(row))
+                found.setdefault(reason, []).append(aggregate.trial_of(row))
         lines += [
             f"{trials[0].condition}, {seeds(trials)}: {reason}" for reason, trials in found.items()
         ]
