@@ -65,10 +65,15 @@ def test_a_worker_is_killed(storage, undisturbed):
     assert_as_undisturbed(storage, undisturbed)
 
 
-def test_ray_itself_is_killed(storage):
-    """The driver notices and ends, instead of waiting for ever."""
-    driver = storage.start(*LONGER, "--epochs", "15000", "--learning-rate", "1e-6")
+def test_a_running_study_is_not_started_twice_and_ends_where_ray_is_killed(storage):
+    """The driver notices, instead of waiting for ever."""
+    endless = (*LONGER, "--epochs", "15000", "--learning-rate", "1e-6")
+    driver = storage.start(*endless)
     wait_until(lambda: in_the_middle(storage), 90, "the first checkpoints")
+    second = storage.run(*endless)
+    assert second.returncode == 2
+    assert str(driver.pid) in second.stderr
+    assert len(second.stderr.splitlines()) == 1
     for pid in processes(storage.home, "raylet/raylet "):
         os.kill(pid, signal.SIGKILL)
     assert driver.wait(90) == 1
@@ -81,8 +86,8 @@ def test_ray_itself_is_killed(storage):
 def test_a_stop_marks_unfinished_runs_killed_and_the_next_run_finishes_them(storage, undisturbed):
     driver = storage.start(*LONGER)
     wait_until(lambda: in_the_middle(storage), 90, "the first checkpoints")
-    driver.send_signal(signal.SIGTERM)
-    assert driver.wait(30) == 128 + signal.SIGTERM, storage.output
+    driver.send_signal(signal.SIGINT)
+    assert driver.wait(30) == 128 + signal.SIGINT, storage.output
     status = set(storage.runs["status"])
     assert "KILLED" in status
     assert status <= {"KILLED", "FINISHED"}
@@ -119,17 +124,6 @@ def test_trained_trials_whose_record_is_lost_are_recorded_without_training(stora
     assert again.returncode == 0, again.stdout + again.stderr
     assert {path: path.stat().st_mtime_ns for path in storage.checkpoints()} == trained
     assert_as_undisturbed(storage, undisturbed)
-
-
-def test_a_study_that_is_running_is_not_started_twice(storage):
-    driver = storage.start(*LONGER)
-    wait_until(lambda: in_the_middle(storage), 90, "the first checkpoints")
-    second = storage.run(*LONGER)
-    assert second.returncode == 2
-    assert str(driver.pid) in second.stderr
-    assert len(second.stderr.splitlines()) == 1
-    driver.send_signal(signal.SIGINT)
-    assert driver.wait(30) == 128 + signal.SIGINT
 
 
 def test_packs_that_are_killed_before_they_start_fail_with_the_reason(storage):

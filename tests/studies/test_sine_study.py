@@ -116,6 +116,7 @@ def test_its_page_has_the_attractors_and_every_figure(done):
     assert last["at the end"] == f"{table['final']} {table['final_count']}/{table['seeds']}"
 
 
+@pytest.mark.slow  # that portraits are the same after a cut is among the quick tests of watching
 def test_attractors_survive_the_death_of_the_driver(done, tmp_path):
     undisturbed, _ = done
     storage = Storage(tmp_path / "storage", undisturbed.name, undisturbed.script)
