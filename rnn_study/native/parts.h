@@ -3,7 +3,7 @@
 #pragma once
 #include "memory.h"
 
-#if defined(__AMX_BF16__) && defined(__AVX512BW__) && defined(__linux__)
+#if (defined(__AMX_BF16__) || defined(__AMXBF16__)) && defined(__AVX512BW__) && defined(__linux__)
 #define TILES
 #include <immintrin.h>
 
