@@ -51,10 +51,13 @@ def kernels(setting: Setting, notes: Notes) -> None:
     """The kernels that `scans` does not choose at this size."""
     if setting.device != "cuda" or find_spec("triton") is None:
         return notes.left_out("kernels against their oracles", "needs CUDA and triton")
-    from rnn_study.kernels import cross_entropy, wide_lstm
+    from rnn_study.kernels import cross_entropy, lstm, wide_lstm
 
     torch.set_float32_matmul_precision("highest")
     _against_oracle("wide lstm", wide_lstm.scan, CELLS["lstm"], setting, notes)
+    used, lstm.GRADIENT_PARTS = lstm.GRADIENT_PARTS, 2
+    _against_oracle("lstm, gradients in two parts", lstm.scan, CELLS["lstm"], setting, notes)
+    lstm.GRADIENT_PARTS = used
     hidden = normal((300, 64), setting, seed=1).requires_grad_()
     weight = normal((setting.text_vocabulary, 64), setting, seed=2).requires_grad_()
     bias = normal((setting.text_vocabulary,), setting, seed=3).requires_grad_()

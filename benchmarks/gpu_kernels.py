@@ -96,6 +96,10 @@ def tiles(setting: Setting, notes: Notes) -> None:
             took = scan_time(cell, lstm.scan, setting)
             setattr(lstm, which, used[which])
             notes.number(f"lstm: {which.lower()} tiles {change}", took, "us/step")
+    used_parts, lstm.GRADIENT_PARTS = lstm.GRADIENT_PARTS, 2
+    took = scan_time(cell, lstm.scan, setting)
+    lstm.GRADIENT_PARTS = used_parts
+    notes.number("lstm: gradients in two parts", took, "us/step")
     return None
 
 

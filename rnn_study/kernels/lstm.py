@@ -50,6 +50,9 @@ class Tiles:
 
 FORWARD = Tiles(rows=64, units=32, inner=32, warps=4, stages=3)
 BACKWARD = Tiles(rows=64, units=32, inner=64, warps=4, stages=3)
+GRADIENT_PARTS = 3
+"""Of the gradients of the gates: three or two. Two halve the products of the way back and take less
+memory, as on a CPU; how much time that saves on a GPU is for `benchmarks/gpu.py` to say."""
 
 
 def scan(
@@ -106,7 +109,7 @@ class _Scan(torch.autograd.Function):
         packed, taped, gates, cells = ctx.saved_tensors
         (members, steps, _, batch, _), (hidden, inputs) = gates.shape, ctx.sizes
         d_gates = gates.new_empty(
-            members, steps, batch, PARTS, packed.shape[-1], dtype=torch.bfloat16
+            members, steps, batch, GRADIENT_PARTS, packed.shape[-1], dtype=torch.bfloat16
         )
         d_c = torch.zeros_like(cells[:, 0])
         if d_last_c is not None:
@@ -176,8 +179,8 @@ def _backward(
         d_c if d_last is None else d_last.contiguous(),
         t, steps, batch, hidden, units, packed.shape[2],
         GIVEN=d_outputs is not None, ENDS=is_last and d_last is not None, LAST=is_last,
-        ROWS=tiles.rows, UNITS=tiles.units, INNER=tiles.inner, MULTIPLIED=multiplied(cells),
-        num_warps=tiles.warps, num_stages=tiles.stages,
+        ROWS=tiles.rows, UNITS=tiles.units, PARTS=GRADIENT_PARTS, INNER=tiles.inner,
+        MULTIPLIED=multiplied(cells), num_warps=tiles.warps, num_stages=tiles.stages,
     )  # fmt: skip
 
 
@@ -198,7 +201,7 @@ def forward_kernel(
     acc = tl.zeros((ROWS, 4 * UNITS), tl.float32)
     acc = plus_product(
         acc, row + k[None, :], weight, rows < batch, columns < wide, inner, inner, wide,
-        inner * wide, INNER, MULTIPLIED,
+        inner * wide, 3, INNER, MULTIPLIED,
     )  # fmt: skip
     even, odd = tl.split(tl.reshape(acc, (ROWS, UNITS, 2, 2)))
     i, o = tl.split(even)
@@ -233,7 +236,7 @@ def forward_kernel(
 def backward_kernel(
     packed, gates, cells, d_gates, d_c, d_outputs, d_last, t, steps, batch, hidden, units, inner,
     GIVEN: tl.constexpr, ENDS: tl.constexpr, LAST: tl.constexpr, ROWS: tl.constexpr,
-    UNITS: tl.constexpr, INNER: tl.constexpr, MULTIPLIED: tl.constexpr,
+    UNITS: tl.constexpr, PARTS: tl.constexpr, INNER: tl.constexpr, MULTIPLIED: tl.constexpr,
 ):  # fmt: skip
     """One step back: reads the gradients of the gates of the next step, writes those of this."""
     tile, block, member = tl.program_id(0), tl.program_id(1), tl.program_id(2).to(tl.int64)
@@ -244,13 +247,13 @@ def backward_kernel(
     size = batch * units
     place = rows * units + unit
     inside = (rows < batch) & (unit < units)
-    here = d_gates + at * batch * 3 * wide + rows * 3 * wide
+    here = d_gates + at * batch * PARTS * wide + rows * PARTS * wide
     dh = tl.zeros((ROWS, UNITS), tl.float32)
     if not LAST:
         weight = packed + member * 3 * inner * wide + unit * wide + k[:, None]
         dh = plus_product(
-            dh, here + batch * 3 * wide + k[None, :], weight, rows < batch, unit < units,
-            wide, wide, 1, inner * wide, INNER, MULTIPLIED,
+            dh, here + batch * PARTS * wide + k[None, :], weight, rows < batch, unit < units,
+            wide, wide, 1, inner * wide, PARTS, INNER, MULTIPLIED,
         )  # fmt: skip
     given, there = rows * hidden + unit, (rows < batch) & (unit < hidden)
     if GIVEN:
@@ -278,4 +281,5 @@ def backward_kernel(
     there = (rows < batch) & (columns < wide)
     tl.store(here + columns, one, mask=there)
     tl.store(here + wide + columns, two, mask=there)
-    tl.store(here + 2 * wide + columns, three, mask=there)
+    if PARTS == 3:
+        tl.store(here + 2 * wide + columns, three, mask=there)

@@ -44,14 +44,15 @@ def fill(taped: BFloat16[Tensor, "S N B 3 K"], x: Float[Tensor, "S T B I"], firs
 
 
 def times(
-    left: BFloat16[Tensor, "S T B 3 K"], right: BFloat16[Tensor, "S T B 3 C"]
+    left: BFloat16[Tensor, "S T B 3 K"], right: BFloat16[Tensor, "S T B P C"]
 ) -> Float[Tensor, "S K C"]:
     """left' @ right over time and batch: of their parts, one product for each part of `right`."""
     left, right = left.flatten(1, 2), right.flatten(1, 2)  # (S, N, 3, K)
     found = []
-    for part in reversed(range(PARTS)):
-        some = left[:, :, : PARTS - part].flatten(2).mT  # (S, (3 - part) K, N)
-        found += _bmm(some, right[:, :, part]).unflatten(1, (PARTS - part, -1)).unbind(1)
+    parts = right.shape[2]
+    for part in reversed(range(parts)):
+        some = left[:, :, : parts - part].flatten(2).mT  # (S, (P - part) K, N)
+        found += _bmm(some, right[:, :, part]).unflatten(1, (parts - part, -1)).unbind(1)
     return torch.stack(found).sum(0)
 
 

@@ -53,9 +53,10 @@ def in_parts(values):
 @triton.jit
 def plus_product(
     acc, left, right, rows, columns, length, left_part, right_step, right_part,
-    INNER: tl.constexpr, MULTIPLIED: tl.constexpr,
+    PARTS: tl.constexpr, INNER: tl.constexpr, MULTIPLIED: tl.constexpr,
 ):  # fmt: skip
-    """acc (M, N) + the product of two matrices in parts.
+    """acc (M, N) + the product of two matrices in parts, of which the first PARTS are taken: of
+    three six products, of two three.
 
     `left` (M, INNER) and `right` (INNER, N) point at the first columns and rows of the first parts;
     `length` columns and rows are multiplied, and `right_step` leads from row to row. `rows` (M, 1)
@@ -64,13 +65,14 @@ def plus_product(
     for _ in range(0, length, INNER):
         a = tl.load(left, mask=rows, other=0.0).to(MULTIPLIED)
         b = tl.load(left + left_part, mask=rows, other=0.0).to(MULTIPLIED)
-        c = tl.load(left + 2 * left_part, mask=rows, other=0.0).to(MULTIPLIED)
         x = tl.load(right, mask=columns, other=0.0).to(MULTIPLIED)
         y = tl.load(right + right_part, mask=columns, other=0.0).to(MULTIPLIED)
-        z = tl.load(right + 2 * right_part, mask=columns, other=0.0).to(MULTIPLIED)
-        acc = tl.dot(c, x, acc)  # the smallest first
-        acc = tl.dot(b, y, acc)
-        acc = tl.dot(a, z, acc)
+        if PARTS == 3:  # the smallest first
+            c = tl.load(left + 2 * left_part, mask=rows, other=0.0).to(MULTIPLIED)
+            z = tl.load(right + 2 * right_part, mask=columns, other=0.0).to(MULTIPLIED)
+            acc = tl.dot(c, x, acc)
+            acc = tl.dot(b, y, acc)
+            acc = tl.dot(a, z, acc)
         acc = tl.dot(b, x, acc)
         acc = tl.dot(a, y, acc)
         acc = tl.dot(a, x, acc)
