@@ -78,9 +78,8 @@ def _plan(request: Request) -> int:
     plan = scheduling.plan(study, execution)
     proposed = None
     if plan.searches:
-        from rnn_study.reporting import (
-            searches,  # with matplotlib, which makes a folder in the home
-        )
+        # imports matplotlib, which makes a folder in the home
+        from rnn_study.reporting import searches
 
         proposed = searches.plan(study, plan.searches)
     facts = (plan.packs, plan.finished, plan.resources, plan.seconds, proposed)
