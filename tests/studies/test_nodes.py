@@ -12,7 +12,7 @@ from ray.cluster_utils import Cluster
 from rnn_study import tracking
 from rnn_study.tracking import store
 
-FLAGS = ("--epochs", "400", "--checkpoint-seconds", "0.2", "--hidden", "32", "--pack-size", "1")
+FLAGS = ("--epochs", "800", "--checkpoint-seconds", "0.2", "--hidden", "32", "--pack-size", "1")
 FLAGS += ("--seeds", "4", "--learning-rate", "1e-4")
 """Twelve packs for three nodes, of which none ends early: most of them are waiting when a node is
 lost and another joins."""
@@ -60,7 +60,7 @@ def test_a_node_dies_and_another_joins_and_the_tables_are_the_same(cluster, undi
         killed, *others = cluster.workers
         cluster.remove_node(killed, allow_graceful=False)
         joined = cluster.add_node(num_cpus=1)
-        assert driver.wait(200) == 0, storage.output
+        assert driver.wait(400) == 0, storage.output
     finally:
         storage.close()
     assert storage.tables() == undisturbed.tables()
