@@ -24,10 +24,15 @@ if importlib.util.find_spec("mlflow"):  # not on every machine that only trains
 os.environ.setdefault("XDG_CACHE_HOME", str(Path.home() / ".cache"))
 STUDIES = "tests/studies/"
 """Whole studies as users run them, each with a Ray of its own."""
+SECOND = tuple(
+    f"{STUDIES}test_{name}.py" for name in ("notebooks", "sine_study", "storage", "text_storage")
+)
+"""About a third of them, by the time they take."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: not item.nodeid.startswith(STUDIES))  # the longest first
+    order = ("studies", "more studies")
+    items.sort(key=lambda item: (*order, scope(item.nodeid)).index(scope(item.nodeid)))
     if not torch.cuda.is_available():
         skip = pytest.mark.skip(reason="needs a CUDA device")
         for item in items:
@@ -37,17 +42,24 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(optionalhook=True)  # pytest-xdist is not on every machine that only trains
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Shares tests out to processes: `studies/` to one of them, the others file by file.
-
-    Many Rays at once would fight for the cores; a whole file makes its fixtures once.
-    """
+    """Shares tests out to processes by their scope."""
     from xdist.scheduler import LoadScopeScheduling
 
-    class ByFile(LoadScopeScheduling):
+    class ByScope(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            return STUDIES if nodeid.startswith(STUDIES) else nodeid.partition("::")[0]
+            return scope(nodeid)
 
-    return ByFile(config, log)
+    return ByScope(config, log)
+
+
+def scope(nodeid: str) -> str:
+    """Tests of one scope run in one process: `studies/` in two, the others file by file.
+
+    More than two Rays at once would fight for the cores; a whole file makes its fixtures once.
+    """
+    if not nodeid.startswith(STUDIES):
+        return nodeid.partition("::")[0]
+    return "more studies" if nodeid.startswith(SECOND) else "studies"
 
 
 @pytest.fixture(autouse=True)
