@@ -155,7 +155,7 @@ def _show(request: Request, outcome: Report, question: str, again: str) -> None:
     if outcome.failures:
         console.print(terminal.failures(outcome.trials, outcome.failures))
         console.print()
-    console.print(terminal.times(outcome.seconds))
+    console.print(terminal.times(outcome.seconds, len(outcome.failures)))
     console.print(f"Tables and figures: {execution.published(study)}", soft_wrap=True)
     page = tracking.experiment_page(execution.resolved_tracking_uri, study.name)
     console.print(f"Every run, in MLflow:\n{mlflow_command(execution, page)}", soft_wrap=True)

@@ -233,10 +233,10 @@ def failures(trials: Sequence[Trial], reasons: Mapping[str, str]) -> Group:
     )
 
 
-def times(seconds: Mapping[str, float]) -> str:
-    """Where the wall time went, from `scheduling.Report.seconds`."""
+def times(seconds: Mapping[str, float], failed: int = 0) -> str:
+    """Where the wall time went, from `scheduling.Report.seconds`; `failed` trials took some too."""
     wall, ray, train, log = (_seconds(seconds[name]) for name in ("wall", "ray", "train", "log"))
-    if not seconds["train"]:
+    if not seconds["train"] and not failed:
         return f"Took {wall}; every trial had finished earlier."
     return f"Took {wall}: Ray started within {ray}, packs trained {train}, logging {log}."
 

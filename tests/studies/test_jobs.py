@@ -96,6 +96,7 @@ def test_without_a_working_directory_the_clone_of_the_head_runs(head):
     assert str(storage) in job.stdout
 
 
+@pytest.mark.slow  # that such a study ends with 1 is among the quick tests of recovery
 def test_a_trial_that_fails_fails_the_job(head):
     storage = head.storage.folder / "failing"
     victim = runpy.run_path(str(SCRIPT))["PRESETS"]["smoke"].study.trials()[0]

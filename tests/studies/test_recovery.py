@@ -97,7 +97,7 @@ def test_a_stop_marks_unfinished_runs_killed_and_the_next_run_finishes_them(stor
     assert_as_undisturbed(storage, undisturbed)
 
 
-@pytest.mark.slow  # that a failed trial fails its study is among the quick tests of jobs too
+@pytest.mark.slow  # that failed trials fail their study is also among the quick tests below
 def test_a_pack_that_cannot_train_fails_alone_and_is_tried_again_next_time(storage, undisturbed):
     victim = undisturbed.runs.query("cell == 'orthogonal'").iloc[0]["trial_id"]
     checkpoints = storage.folder / "checkpoints"
@@ -135,3 +135,4 @@ def test_packs_that_are_killed_before_they_start_fail_with_the_reason(storage):
     assert "killed" in reason and "low on memory" in reason
     assert set(storage.runs["status"]) == {"FAILED"}
     assert "2 trials failed" in process.stdout
+    assert "packs trained 0.0 s" in process.stdout
