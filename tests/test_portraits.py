@@ -114,6 +114,8 @@ def test_figures_show_every_point_in_its_place(trained, tmp_path: Path) -> None:
     ):
         assert isinstance(each, Figure)
         assert_all_is_inside(each)
+    bar = each.axes[-1].get_window_extent()
+    assert each.axes[0].zaxis.label.get_window_extent().x1 < bar.x0
 
 
 class TestTable:
