@@ -76,8 +76,8 @@ def main(argv: list[str] | None = None) -> int:
     options = parser.parse_args(argv)
     one_thread()
     try:
-        require(os.environ.get(SWITCH) == "0", SWITCH, os.environ.get(SWITCH), "set it to 0: torch's "
-                "products alone can be imitated")  # fmt: skip
+        switched = os.environ.get(SWITCH)
+        require(switched == "0", SWITCH, switched, "use 0: torch's products alone are imitated")
         for cell in options.cells:
             require(cell in CELLS, "cells", cell, f"use some of {', '.join(CELLS)}")
         corpus = tokenise(read_texts(options.data))
@@ -85,30 +85,34 @@ def main(argv: list[str] | None = None) -> int:
     except InvalidInput as refused:
         print("error:", refused, file=sys.stderr)
         return REFUSED
-    rows = []
+    rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
         corpus.save(Path(folder))
         for cell, each in packs.items():
-            exact = perplexities(each, Path(folder))
-            with CutFactors() as mode:
-                cut_off = perplexities(each, Path(folder))
-            assert mode.products, "no product was imitated"
-            difference = mean(cut_off - exact)
-            rows.append(
-                {
-                    "cell": cell,
-                    "float32": exact.round(2).tolist(),
-                    "tf32": cut_off.round(2).tolist(),
-                    "difference": [round(float(x), 3) for x in difference],
-                }
-            )
+            rows.append(compared(cell, each, Path(folder)))
             print(shown(rows[-1]), flush=True)
-    if options.json:
-        given = {k: v for k, v in vars(options).items() if k not in ("json", "data")}
-        about = {key: environment()[key] for key in ("torch", "processor", "git_commit")}
-        whole = {**about, "options": given, "rows": rows}
-        options.json.write_text(json.dumps(whole, indent=1) + "\n")
+            if options.json:
+                write(options, rows)
     return OK
+
+
+def compared(cell: str, pack: Pack, folder: Path) -> dict[str, Any]:
+    """The perplexities of each seed both ways, and the mean difference with its interval."""
+    exact = perplexities(pack, folder)
+    with CutFactors() as mode:
+        rough = perplexities(pack, folder)
+    if not mode.products:
+        raise RuntimeError("no product was imitated")
+    difference = [round(float(x), 3) for x in mean(rough - exact)]
+    found = {"float32": exact.round(2).tolist(), "tf32": rough.round(2).tolist()}
+    return {"cell": cell, **found, "difference": difference}
+
+
+def write(options: argparse.Namespace, rows: list[dict[str, Any]]) -> None:
+    """What is found so far, and with what."""
+    given = {k: v for k, v in vars(options).items() if k not in ("json", "data")}
+    about = {key: environment()[key] for key in ("torch", "processor", "git_commit")}
+    options.json.write_text(json.dumps({**about, "options": given, "rows": rows}, indent=1) + "\n")
 
 
 def pack(cell: str, corpus: Corpus, options: argparse.Namespace) -> Pack:
