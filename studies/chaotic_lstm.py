@@ -1,6 +1,6 @@
 """Where does an LSTM of two units turn chaotic, and what does its cost function look like there?
 
-`python studies/chaotic_lstm.py --help` explains it; it takes about ten seconds on one core.
+`python studies/chaotic_lstm.py --help` explains it; it takes some 15 seconds.
 """
 
 import sys
