@@ -18,7 +18,6 @@ from rich.table import Table
 
 from rnn_study.config import Pack, Trial
 from rnn_study.environment import environment
-from rnn_study.tasks import TASKS
 from rnn_study.training import train
 
 SPACING = {"symbol": 10, "sine": 25}
@@ -40,7 +39,7 @@ def main() -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     rows = [
         measure(task, cell, options.hidden, options.pack, options.epochs, device)
-        for task in TASKS
+        for task in SETTINGS
         for cell in ("lstm", "stable_lstm", "orthogonal")
     ]
     table = Table(*rows[0], title=f"Watching attractors, hidden {options.hidden}, {device}")

@@ -1,6 +1,6 @@
 """Does it pay to judge a learning rate by several seeds? Searches compared at equal budget.
 
-`--record` trains a grid of rates and seeds once (ten minutes on two cores) and writes every epoch
+`--record` trains a grid of rates and seeds once (three minutes on two cores) and writes every epoch
 to benchmarks/results/search_grid.json. Without it, searches are repeated many times on that grid: a
 proposed rate is answered by the nearest one of the grid. In each repetition the grid's seeds are
 dealt out anew: some to the search, the rest stay fresh. What a search picked is then scored by the
@@ -62,7 +62,7 @@ History = dict[str, np.ndarray]
 def main() -> None:
     """Record the grid, or compare searches on it."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--record", action="store_true", help="train the grid: some ten minutes")
+    parser.add_argument("--record", action="store_true", help="train the grid: some minutes")
     parser.add_argument("--repeats", type=int, default=400, help="searches of each kind")
     options = parser.parse_args()
     if options.record:
