@@ -10,7 +10,7 @@ export OMP_NUM_THREADS = 1
 help: ## Show this text
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-study: install ## Run the symbol-length study at the size of a laptop: about five minutes
+study: install ## Run the symbol-length study at the size of a laptop: two to five minutes
 	$(BIN)/python studies/symbol_length.py --preset laptop
 
 notebooks: install ## Run the notebooks on the studies in ~/rnn-studies, into docs/notebooks
