@@ -89,9 +89,9 @@ def main() -> None:
         rows.append(row)
         table.add_row(*shown(row))
         print(*shown(row), sep="  ", flush=True)
+        if options.json:  # all packs take long: what there is so far is kept
+            options.json.write_text(json.dumps(rows, indent=1) + "\n")
     Console(width=110).print(table)
-    if options.json:
-        options.json.write_text(json.dumps(rows, indent=1) + "\n")
 
 
 def measure(shapes: list[Shape], rivals: list[str], seconds: float) -> Iterator[dict[str, Any]]:
