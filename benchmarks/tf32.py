@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from gpu_language import at_best
 from gpu_rivals import one_thread
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -37,11 +38,7 @@ from rnn_study.training import train
 OK, REFUSED = 0, 2
 KEPT = -(1 << 13)
 """A mask of the bits of a float32 number that TF32 keeps."""
-PRODUCTS = {
-    name: factors
-    for names, factors in ((("mm", "bmm"), (0, 1)), (("addmm", "baddbmm"), (1, 2)))
-    for name in names
-}
+PRODUCTS = {"mm": (0, 1), "bmm": (0, 1), "addmm": (1, 2), "baddbmm": (1, 2)}
 """Operations of torch that multiply matrices, and which of their arguments the factors are."""
 
 
@@ -134,18 +131,16 @@ def pack(cell: str, corpus: Corpus, options: argparse.Namespace) -> Pack:
 
 def perplexities(pack: Pack, folder: Path) -> np.ndarray:
     """(S,) Test perplexities, each at the epoch of its best validation perplexity."""
-    began, best, test = time.monotonic(), np.inf, np.nan
+    began, epochs = time.monotonic(), []
     for epoch in train(pack, "cpu", corpora=folder):
-        val = epoch.metrics["val_perplexity"]
-        test = np.where(val < best, epoch.metrics["test_perplexity"], test)
-        best = np.fmin(val, best)
+        epochs.append(epoch.metrics)
         print(f"{pack.trials[0].cell}: {time.monotonic() - began:.0f} s", file=sys.stderr)
-    return np.asarray(test)
+    return np.array(at_best(epochs))
 
 
 def shown(row: dict[str, Any]) -> str:
     """Two lines of perplexities and one of their differences."""
-    value, low, high = row["difference"][:3]
+    value, low, high = row["difference"]
     lines = [
         f"{row['cell']:12} {kind:8} " + "  ".join(f"{p:6.1f}" for p in row[kind])
         for kind in ("float32", "tf32")
