@@ -71,6 +71,17 @@ def grid(
     return pd.DataFrame(rows)
 
 
+def searched(seeds: int = 6) -> pd.DataFrame:
+    """A study whose rates a search found: two cells and three lengths, a rate each."""
+    rows = []
+    for c, cell in enumerate(("lstm", "orthogonal")):
+        for place, length in enumerate((50, 75, 100)):
+            rate = 0.01 / (1 + 3 * c + place)
+            values = (round(0.9 - 0.2 * place - 0.01 * seed, 3) for seed in range(seeds))
+            rows += [run(cell, length, s, v, learning_rate=rate) for s, v in enumerate(values)]
+    return pd.DataFrame(rows).assign(purpose="confirmation")
+
+
 def histories_of(runs: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """A history for every finished run, NaN where it diverged."""
     found = {}

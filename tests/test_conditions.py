@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from example_runs import grid, run
+from example_runs import grid, run, searched
 
 from rnn_study import aggregate
 
@@ -19,6 +19,19 @@ class TestSettings:
         assert aggregate.length_table(grid()).index.names == ["length"]
         rates = aggregate.seed_sensitivity(grid()).index.get_level_values("learning_rate")
         assert set(rates) == {0.01, 0.001}
+
+    def test_one_rate_a_cell_and_length_is_no_level_either(self) -> None:
+        lengths = aggregate.length_table(searched())
+        assert lengths.index.names == ["length"] and len(lengths) == 3
+        assert lengths.notna().all(axis=None)
+        summary = aggregate.cell_summary(searched())
+        assert summary.index.tolist() == ["lstm", "orthogonal"]
+        assert summary["lengths"].tolist() == [3, 3] and summary.notna().all(axis=None)
+        rates = aggregate.seed_sensitivity(searched()).index.get_level_values("learning_rate")
+        assert rates.nunique() == 6
+        again = run(length=50, seed=9, learning_rate=0.02)  # a second one, of one length
+        more = aggregate.length_table(pd.concat([searched(), pd.DataFrame([again])]))
+        assert more.index.names == ["length", "learning_rate"]
 
     def test_two_rates_in_a_cell_are_apart(self) -> None:
         rows = [run(learning_rate=rate, accuracy=1 - rate) for rate in (0.5, 0.25)]

@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 import pytest
-from example_runs import LIMIT, grid, histories_of, run
+from example_runs import LIMIT, grid, histories_of, run, searched
 from matplotlib.axes import Axes
 from matplotlib.colors import same_color, to_hex
 from matplotlib.figure import Figure
@@ -236,6 +236,16 @@ class TestHistories:
         assert looks.setting((500, 1000)) == "500 1000"
         assert len(names) == 4
         assert_all_is_inside(figure)
+
+
+def test_a_cell_is_one_line_though_a_search_found_a_rate_for_each_length(ax: Axes) -> None:
+    runs = searched()
+    figures.metric_by_length(runs, ax)
+    assert legend(ax) == ["LSTM", "orthogonal", "median"]
+    assert [len(line.get_xdata()) for line in lines(ax)] == [3, 3]
+    figure = figures.training_histories(histories_of(runs), runs)
+    assert len(figure.axes) == 6
+    assert [text.get_text() for ax in figure.axes for text in ax.texts] == ["LSTM", "orthogonal"]
 
 
 @pytest.mark.parametrize("runs", [pd.DataFrame(), pd.DataFrame([run(status="RUNNING")])])

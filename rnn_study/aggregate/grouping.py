@@ -89,7 +89,8 @@ def conditions(
 def distinguishing(runs: pd.DataFrame) -> list[str]:
     """What tells apart two runs of one cell and length, if anything: the rate, and `varying`.
 
-    Learning rates that differ between cells only, one rate a cell, tell no two of them apart.
+    Learning rates that differ between cells or lengths only, as a search finds them, tell no two
+    of them apart.
     """
     return ["learning_rate"] * _varies(runs, "learning_rate") + varying(runs)
 
@@ -170,9 +171,14 @@ def _value(value: Any) -> Any:
 
 
 def _varies(runs: pd.DataFrame, name: str) -> bool:
-    """Whether runs differ in a setting; for what a study sets by cell, those of one cell."""
-    by_cell = name in ("learning_rate", "decay_epochs", "orthogonal_rate")
-    groups = [group for _, group in runs.groupby("cell")] if by_cell and len(runs) else [runs]
+    """Whether runs differ in a setting; for what a study sets by cell, those of one cell.
+
+    Of learning rates, which a search finds for each cell and length, those of one cell and length.
+    """
+    by = {"learning_rate": ["cell", "length"]}
+    by |= dict.fromkeys(("decay_epochs", "orthogonal_rate"), ["cell"])
+    apart = name in by and len(runs)
+    groups = [group for _, group in runs.groupby(by[name])] if apart else [runs]
     return any(len({_value(value) for value in group.get(name, ())}) > 1 for group in groups)
 
 

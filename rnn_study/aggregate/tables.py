@@ -77,8 +77,8 @@ def length_table(runs: pd.DataFrame, metric: str | None = None) -> pd.DataFrame:
 
     `metric`: by default the task's own at the last epoch. Where the task has no goal, the number of
     seeds stands instead of those solved. Rows are lengths, columns (cell, statistic). A learning
-    rate that differs within a cell, or another setting that varies, becomes a row level after the
-    length. Values are rounded to four decimals, finer than 1000 validation sequences resolve
+    rate that differs within a cell and length, or another setting that varies, becomes a row level
+    after the length. Values are rounded to four decimals, finer than 1000 validation sequences resolve
     (errors to four digits), so that three cells print within 80 columns; `seed_sensitivity` has
     them in full. NaN, and 0/0 solved: no seed finished. NaN and no count: no such run. (The
     paper's Table 1, with seeds.)

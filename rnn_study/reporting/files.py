@@ -65,9 +65,9 @@ def write(
     for name, table in made.items():
         paths += write_table(folder / name, table)
     with own_style():
-        seeds = made["seed_sensitivity"].table
-        series = seeds.reset_index("length").index.nunique()  # each has an entry in the legend
-        by_length = Figure(figsize=(6.5, 3.3 + 0.1 * series), layout="constrained")
+        series = [*aggregate.conditions(runs, ["cell", *aggregate.distinguishing(runs)])]
+        # each has an entry in the legend
+        by_length = Figure(figsize=(6.5, 3.3 + 0.1 * len(series)), layout="constrained")
         figures.metric_by_length(runs, by_length.subplots())
         drawn = {
             f"{metric.title.replace(' ', '_')}_by_length": by_length,
