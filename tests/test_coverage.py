@@ -85,11 +85,7 @@ def test_probability_to_be_larger_from_six_seeds_a_side_on(n: int, shift: float)
 @pytest.mark.parametrize("limit", [1.0, math.inf])
 @pytest.mark.parametrize("n", [6, 32])
 def test_median_epochs(n: int, limit: float) -> None:
-    """The waiting times are exponential and censored at `limit`.
-
-    The limits step from one solved seed to the next, so they cover 95.7 to 97.7%, by the
-    number of seeds.
-    """
+    """The waiting times are exponential and censored at `limit`."""
     rng = np.random.default_rng([n, 3])
 
     def sample() -> Times:
@@ -98,6 +94,27 @@ def test_median_epochs(n: int, limit: float) -> None:
 
     found = (statistics.median_time(sample()) for _ in range(600))
     assert 94 <= covered(found, math.log(2)) <= 98.5
+
+
+@pytest.mark.parametrize(
+    ("n", "coverage"), [(6, 96.9), (7, 93.0), (8, 96.1), (9, 97.9), (15, 93.7), (32, 96.5)]
+)
+def test_median_epochs_where_all_solve(n: int, coverage: float) -> None:
+    """In closed form: the limits are two of the sorted epochs, from one of which to the next they
+    step, and the number of seeds faster than the median is binomial."""
+    found = statistics.median_time(Times(np.arange(1.0, n + 1), np.ones(n, dtype=bool)))
+    below = stats.binom(n, 0.5)
+    held = below.cdf(found.high - 1) - below.cdf(found.low - 1)
+    assert 100 * held == pytest.approx(coverage, abs=0.05)
+
+
+@pytest.mark.parametrize("n", range(1, statistics.FEWEST_SEEDS))
+def test_median_epochs_of_few_seeds_have_no_interval(n: int) -> None:
+    """Even from the first to solve to the last would hold the median less than 95% of the time."""
+    for solved in (np.ones(n, dtype=bool), np.arange(n) > 0):
+        found = statistics.median_time(Times(np.arange(1.0, n + 1), solved))
+        assert math.isnan(found.low) and math.isnan(found.high)
+    assert stats.binom(n, 0.5).pmf([0, n]).sum() > 0.05
 
 
 @pytest.mark.parametrize("n", [6, 12, 32, 100])

@@ -152,6 +152,12 @@ def test_gaps_are_shown(tmp_path: Path) -> None:
     assert files["length_table.csv"].decode().splitlines()[1] == "50,0.25,0.25,0,2,,,0,0"
 
 
+def test_epochs_to_solve_have_an_interval_from_six_seeds_on() -> None:
+    rows = [run(hidden=n, seed=s, solved_at=5 + s) for n in (5, 6) for s in range(n)]
+    text = files.shown(pd.DataFrame(rows))["seed_sensitivity"].text
+    assert text["epochs to solve"].tolist() == ["7", "7 [5, 10]"]
+
+
 def test_settings_that_vary_have_columns(tmp_path: Path) -> None:
     rows = [run(hidden=h, decay_epochs=d) for h in (7, 11) for d in ((5,), (5, 9))]
     files = written(pd.DataFrame(rows), tmp_path)

@@ -102,7 +102,7 @@ class TestMedianTime:
     def test_six_that_all_solved_have_the_interval_of_the_sign_test(self) -> None:
         """Their first and last epoch, which hold the median 1 - 2 / 2**6 = 97% of the time."""
         assert statistics.median_time(times([3, 5, 8, 13, 21, 34], [])) == (8, 3, 34)
-        assert statistics.median_time(times([7] * 4, [])) == (7, 7, 7)
+        assert statistics.median_time(times([7] * 6, [])) == (7, 7, 7)
 
     def test_without_seeds_or_solved_ones_there_is_none(self) -> None:
         for none in (times([], []), times([], [60, 60])):

@@ -175,10 +175,9 @@ def _varies(runs: pd.DataFrame, name: str) -> bool:
 
     Of learning rates, which a search finds for each cell and length, those of one cell and length.
     """
-    by = {"learning_rate": ["cell", "length"]}
-    by |= dict.fromkeys(("decay_epochs", "orthogonal_rate"), ["cell"])
-    apart = name in by and len(runs)
-    groups = [group for _, group in runs.groupby(by[name])] if apart else [runs]
+    of_cell = {name: ["cell"] for name in ("decay_epochs", "orthogonal_rate")}
+    by = {"learning_rate": ["cell", "length"], **of_cell}.get(name)
+    groups = [group for _, group in runs.groupby(by)] if by and len(runs) else [runs]
     return any(len({_value(value) for value in group.get(name, ())}) > 1 for group in groups)
 
 

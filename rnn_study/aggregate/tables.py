@@ -78,10 +78,10 @@ def length_table(runs: pd.DataFrame, metric: str | None = None) -> pd.DataFrame:
     `metric`: by default the task's own at the last epoch. Where the task has no goal, the number of
     seeds stands instead of those solved. Rows are lengths, columns (cell, statistic). A learning
     rate that differs within a cell and length, or another setting that varies, becomes a row level
-    after the length. Values are rounded to four decimals, finer than 1000 validation sequences resolve
-    (errors to four digits), so that three cells print within 80 columns; `seed_sensitivity` has
-    them in full. NaN, and 0/0 solved: no seed finished. NaN and no count: no such run. (The
-    paper's Table 1, with seeds.)
+    after the length. Values are rounded to four decimals, finer than 1000 validation sequences
+    resolve (errors to four digits), so that three cells print within 80 columns;
+    `seed_sensitivity` has them in full. NaN, and 0/0 solved: no seed finished. NaN and no count: no
+    such run. (The paper's Table 1, with seeds.)
     """
     table, known = seed_sensitivity(runs, metric), metric_of(runs)
     last = "seeds" if known.goal is None else "solved"
@@ -126,7 +126,7 @@ def seed_sensitivity(
       iqm_high: its bootstrap interval, from six seeds on.
     - epochs_to_solve: median, by Kaplan and Meier's estimator, the smallest epoch by which at
       least half have solved, censored as in `grouping.times`; NaN where that is not reached.
-      epochs_low, epochs_high: its interval; NaN beyond the last epoch.
+      epochs_low, epochs_high: its interval, from six seeds on; NaN beyond the last epoch.
     - epochs_observed: the last epoch that any seed was followed to; the median is later than
       that where it is not reached.
     - diverged: of the seeds; failed, unfinished: runs that are missing among the seeds.

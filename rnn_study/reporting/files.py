@@ -40,8 +40,8 @@ def notes(metric: Metric) -> dict[str, str]:
             * goal
             + f"Min to max: {value} over the seeds; q1 and q3: quartiles; IQM: interquartile mean, "
             + "with its 95% interval (bootstrap) from six seeds on. "
-            + "Epochs to solve: median and 95% interval, unsolved seeds counted as censored "
-            "(Kaplan-Meier); "
+            + "Epochs to solve: median and, from six seeds on, 95% interval, unsolved seeds "
+            "counted as censored (Kaplan-Meier); "
             "\N{GREATER-THAN SIGN} where fewer than half had solved by then. "
             * goal
             + "Missing: runs that failed or have not finished."
@@ -249,4 +249,6 @@ def _epochs(row: Mapping[Any, Any]) -> str:
     beyond = f"$>$ {observed:.0f}" if math.isfinite(observed) else GAP
     if not math.isfinite(median):
         return beyond
+    if not math.isfinite(low):  # too few seeds
+        return f"{median:.0f}"
     return f"{median:.0f} [{low:.0f}, {f'{high:.0f}' if math.isfinite(high) else beyond}]"

@@ -18,7 +18,7 @@ RESAMPLES: Final = 9999
 """Of a bootstrap."""
 
 FEWEST_SEEDS: Final = 6
-"""In a stratum, for an interval of `interquartile_mean`."""
+"""For an interval of `median_time`; in a stratum, for one of `interquartile_mean`."""
 
 
 class Estimate(NamedTuple):
@@ -109,7 +109,9 @@ def median_time(times: Times) -> Estimate:
     The interval is that of Brookmeyer and Crowley (Biometrics 38, 1982) with the log-log
     transformation: the epochs at which the survival's interval holds one half. NaN: not reached
     by the last epoch. Where all have solved, the survival is taken to be zero for certain. It
-    covers 95 to 98% of the time, as it steps from seed to seed.
+    steps from seed to seed: where all solve it covers 97% of the time for six of them, 93% for
+    seven, 96% for eight, and 94 to 98% for more. NaN ends for fewer than six seeds: two hold the
+    median half of the time, four 88%.
     """
     if len(times.epochs) == 0:
         return Estimate()
@@ -124,8 +126,11 @@ def median_time(times: Times) -> Estimate:
         by_then = survival.quantiles[(probabilities <= 0.5 + 1e-9) | at_zero]
         return float(by_then[0]) if len(by_then) else math.nan
 
+    median = reached(survival.probabilities)
+    if len(times.epochs) < FEWEST_SEEDS:
+        return Estimate(median)
     low, high = limits.low.probabilities, limits.high.probabilities
-    return Estimate(reached(survival.probabilities), reached(low), reached(high))
+    return Estimate(median, reached(low), reached(high))
 
 
 def _trimmed(*strata: np.ndarray, axis: int = -1) -> Any:
