@@ -32,7 +32,7 @@ from rnn_study.config import Pack, Study
 from rnn_study.environment import environment
 from rnn_study.randomness import generator
 from rnn_study.scheduling.proposals import Proposals
-from rnn_study.search import Search
+from rnn_study.search import Course, Search
 from rnn_study.training import train
 
 RESULTS = Path(__file__).parent / "results"
@@ -174,13 +174,13 @@ def search(grid: Grid, method: Method, repeat: int) -> dict[str, float]:
     (condition,) = study.searches()
     sampler = optuna.samplers.RandomSampler(seed=repeat) if method.random else None
     proposals = Proposals(study, condition, sampler)
-    histories: dict[str, History] = {}
+    courses: dict[str, Course] = {}
     while not proposals.finished:
         for proposal in proposals.round:
             for trial in proposal.trials:
                 near = grid.nearest(trial.learning_rate)
-                histories[trial.id] = grid.histories[near, trial.seed]
-        proposals.advance(histories)
+                courses[trial.id] = Course(grid.histories[near, trial.seed], True)
+        proposals.advance(courses)
     assert proposals.best is not None
     picked, result = proposals.best
     if method.first:

@@ -42,7 +42,8 @@ _AGAIN = "The same command goes on from here."
 def main(presets: Mapping[str, Preset], question: str, argv: Sequence[str] | None = None) -> int:
     """Run the study that `argv` asks for, print its tables, and return the exit code.
 
-    0: every trial has a result (divergence is one); 1: some failed, or Ray died; 2: the input
+    0: every trial has a result (divergence is one), and every search its rate; 1: some have not, or
+    Ray died; 2: the input
     cannot be used, and nothing was created; 130, 143: stopped by Ctrl-C or SIGTERM.
     """
     try:
@@ -99,7 +100,7 @@ def _run(request: Request, corpus: Corpus | None, question: str, again: str) -> 
         print(f"{interrupted} {_AGAIN}", flush=True)
         return interrupted.exit_code
     _show(request, report, question, again)
-    return FAILED if report.failures else OK
+    return FAILED if report.failures or report.unfinished else OK
 
 
 def _show(request: Request, outcome: Report, question: str, again: str) -> None:

@@ -99,6 +99,30 @@ class Search:
 
 
 @dataclass(frozen=True)
+class Course:
+    """What is known of a trial that tries a rate."""
+
+    history: History
+    """By epoch; empty before the first."""
+    ended: bool
+    """Whether nothing is left to train. Only the training knows: a history does not tell whether
+    its rate has fallen too low to go on."""
+
+    @property
+    def epochs(self) -> int:
+        """Epochs that it has trained."""
+        return len(self.history["epoch"]) if self.history else 0
+
+    def ended_by(self, epoch: int) -> bool:
+        """Whether it had nothing left to train after `epoch`."""
+        return self.ended and self.epochs <= epoch
+
+    def reached(self, epoch: int) -> bool:
+        """Whether it can be judged at `epoch`."""
+        return self.ended or self.epochs >= epoch
+
+
+@dataclass(frozen=True)
 class Result:
     """What a proposal came to."""
 
@@ -136,27 +160,27 @@ class Rule:
         thresholds = {int(epoch): value for epoch, value in about["thresholds"].items()}
         return cls(about["objective"], metric, limit, thresholds)
 
-    def judge(self, histories: Sequence[History]) -> Result | None:
+    def judge(self, courses: Sequence[Course]) -> Result | None:
         """What the seeds of a proposal came to; None as long as that is open.
 
-        A history may go on after the epoch at which the proposal is stopped: it is read up to
+        A course may go on after the epoch at which the proposal is stopped: it is read up to
         there. So a trial that another study trained further does not change a search.
         """
         rungs: dict[int, float] = {}
         for epoch in rung_epochs(self.limit):
-            if not all(self._reached(history, epoch) for history in histories):
+            if not all(course.reached(epoch) for course in courses):
                 return None
-            values = [self._best(history, epoch) for history in histories]
+            values = [self._best(course.history, epoch) for course in courses]
             rungs[epoch] = self.statistic(values)
-            training = any(not self._ended(history, epoch) for history in histories)
+            training = any(not course.ended_by(epoch) for course in courses)
             hopeless = self.worse(rungs[epoch], self.thresholds.get(epoch, math.nan))
             if training and hopeless:
-                epochs = tuple(min(epoch, len(history["epoch"])) for history in histories)
+                epochs = tuple(min(epoch, course.epochs) for course in courses)
                 return Result(rungs[epoch], epoch, rungs, tuple(values), epochs)
-        if not all(self._ended(history, self.limit) for history in histories):
+        if not all(course.ended for course in courses):
             return None
-        values = [self._last(history) for history in histories]
-        epochs = tuple(len(history["epoch"]) for history in histories)
+        values = [self._last(course.history) for course in courses]
+        epochs = tuple(course.epochs for course in courses)
         return Result(self.statistic(values), None, rungs, tuple(values), epochs)
 
     def statistic(self, values: Sequence[float]) -> float:
@@ -179,16 +203,6 @@ class Rule:
     def worse(self, value: float, than: float) -> bool:
         """Whether `value` is worse; never than NaN."""
         return value < than if self.maximises else value > than
-
-    def _reached(self, history: History, epoch: int) -> bool:
-        return len(history) > 0 and (len(history["epoch"]) >= epoch or self._ended(history, epoch))
-
-    def _ended(self, history: History, epoch: int) -> bool:
-        """Whether a seed had nothing left to train after `epoch`."""
-        if len(history["epoch"]) >= self.limit == epoch:
-            return True
-        over = self._diverged(history, epoch)
-        return bool(over or self.metric.solved(history[self.metric.column][:epoch]).any())
 
     def _diverged(self, history: History, epoch: int) -> bool:
         losses = history["train_loss"][:epoch] + history["val_loss"][:epoch]

@@ -17,7 +17,7 @@ import torch
 
 from rnn_study import storage, texts
 from rnn_study.config import Pack
-from rnn_study.search import Rule
+from rnn_study.search import Course, Rule
 from rnn_study.tasks import TASKS
 from rnn_study.training import Checkpoints, Epoch, History, train
 
@@ -109,7 +109,10 @@ class Judge:
         self._rule = Rule.from_json(rule, metric, first.epochs)
         self._columns = ("epoch", "train_loss", "val_loss", metric.column)
         states = {trial.id: checkpoints.load(trial) for trial in pack.trials}
-        self._histories = {i: state.history if state else {} for i, state in states.items()}
+        self._courses = {
+            i: Course(state.history, state.finished) if state else Course({}, False)
+            for i, state in states.items()
+        }
         self._proposals: dict[float, list[str]] = {}
         for trial in pack.trials:
             self._proposals.setdefault(trial.learning_rate, []).append(trial.id)
@@ -118,10 +121,9 @@ class Judge:
         """(S,) bool: the members that shall leave after this epoch."""
         rows = {"epoch": epoch.number, **epoch.metrics}
         for s, trial in enumerate(epoch.trials):
-            past = self._histories[trial.id]
-            self._histories[trial.id] = {
-                name: np.append(past.get(name, []), rows[name][s]) for name in self._columns
-            }
+            past = self._courses[trial.id].history
+            history = {name: np.append(past.get(name, []), rows[name][s]) for name in self._columns}
+            self._courses[trial.id] = Course(history, epoch.status[s] != "training")
         if not self._rule.thresholds.keys() & set(epoch.number.tolist()):
             return np.zeros(len(epoch.trials), dtype=bool)
         hopeless = self.hopeless()
@@ -131,7 +133,7 @@ class Judge:
         """The trials of the proposals that are to be stopped."""
         found: set[str] = set()
         for ids in self._proposals.values():
-            result = self._rule.judge([self._histories[trial_id] for trial_id in ids])
+            result = self._rule.judge([self._courses[trial_id] for trial_id in ids])
             if result is not None and result.stopped is not None:
                 found |= set(ids)
         return found

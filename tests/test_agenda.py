@@ -14,13 +14,13 @@ from rnn_study.config import Study
 from rnn_study.scheduling import outcomes, proposals
 from rnn_study.scheduling.agenda import Agenda
 from rnn_study.scheduling.proposals import Proposals
-from rnn_study.search import Rule, Search
+from rnn_study.search import Course, Rule, Search
 
 pytestmark = pytest.mark.usefixtures("unchecked")
 
 
-def cut(found: dict, epoch: int) -> dict:
-    return {name: column[:epoch] for name, column in found.items()}
+def cut(found: Course, epoch: int) -> Course:
+    return Course({name: column[:epoch] for name, column in found.history.items()}, False)
 
 
 def finish(agenda: Agenda, order: np.random.Generator, at_once: int, most: int = 10**9) -> dict:
@@ -101,7 +101,7 @@ class TestAgenda:
     @pytest.mark.parametrize("most", range(0, 80, 7))
     def test_after_a_crash_it_goes_on_and_trains_nothing_twice(self, most, undisturbed):
         done = finish(fresh(), np.random.default_rng(most), 3, most)
-        finished = [i for i, past in done.items() if len(past["epoch"]) == STUDY.epochs]
+        finished = [i for i, course in done.items() if course.ended]
         again = fresh(finished=finished, known=done)
         rest = finish(again, np.random.default_rng(most + 1), 2)
         assert record(again) == undisturbed[0]
@@ -114,6 +114,19 @@ class TestAgenda:
         agenda = fresh(finished=[*done], known=done)
         assert agenda.over and agenda.earlier == len(done)
         assert record(agenda) == undisturbed[0]
+
+    def test_trials_that_end_before_their_last_epoch_decide_a_search(self):
+        """As where their rate falls too low; it goes on to its end, and again with all known."""
+        agenda, known = fresh(), {}
+        while (job := agenda.next()) is not None:
+            for trial in job.pack.trials:
+                known[trial.id] = Course(cut(trained(trial), 9).history, ended=True)
+                agenda.learn(trial.id, known[trial.id])
+            agenda.ended()
+        assert agenda.over and agenda.unfinished == []
+        assert {t.id for t in agenda.trials} <= known.keys()
+        again = fresh(finished=[*known], known=known)
+        assert again.over and record(again) == record(agenda)
 
     def test_a_longer_search_goes_on_from_a_shorter_one(self, undisturbed):
         rates = {**STUDY.learning_rate, "lstm": replace(STUDY.learning_rate["lstm"], trials=6)}
@@ -140,6 +153,7 @@ class TestAgenda:
         agenda.ended()
         assert agenda.over and agenda.rates == {} and agenda.trials == []
         assert {t.id for t in lost.pack.trials} <= {t.id for t in agenda.tried}
+        assert agenda.unfinished == [("lstm", 50)]
 
     def test_a_pack_holds_whole_proposals(self):
         for size, rates in ((1, 1), (3, 1), (6, 2), (100, 4)):
@@ -172,7 +186,7 @@ class TestProposals:
         lucky, robust = search.round
         values = {lucky.number: (0.3, 0.9, 0.9, 0.9), robust.number: (0.9, 0.9, 0.9, 0.9)}
         known = {
-            trial.id: flat(value, 16)
+            trial.id: flat(value, 16, limit=16)
             for proposal in search.round
             for trial, value in zip(proposal.trials, values[proposal.number], strict=True)
         }

@@ -5,19 +5,34 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from searched import ACCURACY, ERROR, STUDY, flat, history
 from small import TRIAL, results
 
-from rnn_study.config import Pack
+from rnn_study.config import Pack, Trial
 from rnn_study.errors import InvalidInput
-from rnn_study.search import FIRST_SEED, Result, Rule, Search, next_rule, rung_epochs
+from rnn_study.search import FIRST_SEED, Course, Result, Rule, Search, next_rule, rung_epochs
 from rnn_study.training import Checkpoints
 from rnn_study.worker import train_pack
 
 pytestmark = pytest.mark.usefixtures("unchecked")
+
+
+def worker(folder: Path, trials: list[Trial], rule: Rule) -> dict[str, object]:
+    """What the worker of a pack is told."""
+    return {
+        "pack": Pack(tuple(trials)).to_json(),
+        "rule": rule.to_json(),
+        "device": "cpu",
+        "checkpoints": str(folder),
+        "checkpoint_seconds": 1e9,
+        "cuda_graphs": "on",
+        "corpora": str(folder),
+        "ray_node": "4711",
+    }
 
 
 class TestObjective:
@@ -34,7 +49,7 @@ class TestObjective:
 
     def test_the_worst_error_is_the_largest_and_less_is_better(self):
         rule = Rule("worst", ERROR, 2, {})
-        found = rule.judge([history(v, v, column="val_loss") | {} for v in (0.1, 0.3)])
+        found = rule.judge([history(v, v, column="val_loss", limit=2) for v in (0.1, 0.3)])
         assert found.objective == 0.3
         assert not rule.maximises and rule.worse(0.4, 0.3) and not rule.worse(0.2, 0.3)
 
@@ -53,8 +68,15 @@ class TestObjective:
     def test_a_proposal_with_a_seed_in_training_is_not_decided(self):
         rule = Rule("mean", ACCURACY, 8, {})
         assert rule.judge([flat(0.5), flat(0.5, epochs=7)]) is None
-        assert rule.judge([flat(0.5), {}]) is None
+        assert rule.judge([flat(0.5), Course({}, False)]) is None
         assert rule.judge([flat(0.5), history(0.5, 1.0)]) is not None
+
+    def test_a_seed_whose_rate_fell_too_low_has_ended(self):
+        early = Course(flat(0.4, 3).history, ended=True)
+        found = Rule("mean", ACCURACY, 8, {4: 0.7}).judge([early, early])
+        assert (found.stopped, found.objective, found.epochs) == (None, 0.4, (3, 3))
+        found = Rule("mean", ACCURACY, 8, {2: 0.7}).judge([early, flat(0.6)])
+        assert (found.stopped, found.epochs) == (2, (2, 2))
 
 
 class TestStopping:
@@ -107,6 +129,19 @@ class TestStopping:
         assert all(0 < epoch < limit for epoch in rungs)
         assert rungs == sorted(set(rungs)) and len(rungs) == (min(limit - 1, 3))
 
+    def test_in_a_worker_a_rate_that_ended_itself_is_not_stopped(self, tmp_path):
+        """Its own rate fell too low, at the very epoch at which it would be hopeless."""
+        trial = replace(TRIAL, epochs=6, decay_epochs=(), patience=1, decay=0.1, least_rate=9e-3)
+        (whole,) = results([trial]).values()
+        last = len(whole.history["epoch"])
+        assert last in rung_epochs(6)  # so that there is something to see
+        ends: dict[str, str] = {}
+        for _ in range(2):  # trained, and found trained
+            rule = Rule("mean", ACCURACY, 6, {last: 1.0})
+            for message in train_pack(worker(tmp_path, [trial], rule)):
+                ends |= message["message"].finished
+            assert ends == {trial.id: "unsolved"}
+
     def test_in_a_worker_a_hopeless_rate_leaves_with_all_its_seeds_and_may_go_on_later(
         self, tmp_path
     ):
@@ -122,16 +157,7 @@ class TestStopping:
         worse, better = sorted(rates, key=at.get)
         assert at[worse] < at[better]
         rule = Rule("mean", ACCURACY, 8, {4: float(at[better])})
-        config = {
-            "pack": Pack(tuple(pack)).to_json(),
-            "rule": rule.to_json(),
-            "device": "cpu",
-            "checkpoints": str(tmp_path),
-            "checkpoint_seconds": 1e9,
-            "cuda_graphs": "on",
-            "corpora": str(tmp_path),
-            "ray_node": "4711",
-        }
+        config = worker(tmp_path, pack, rule)
         ends: dict[str, str] = {}
         for message in train_pack(config):
             ends |= message["message"].finished

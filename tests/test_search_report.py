@@ -22,7 +22,7 @@ from rnn_study.scheduling import outcomes
 from rnn_study.scheduling.agenda import Agenda
 from rnn_study.scheduling.outcomes import Outcomes
 from rnn_study.scheduling.plan import Searching
-from rnn_study.search import Rule
+from rnn_study.search import Course, Rule
 
 
 def empty(trials) -> dict:
@@ -45,11 +45,12 @@ def drive(watching) -> Agenda:
                 result = rule.judge([*full.values()])
             last = (result.stopped if result else None) or STUDY.epochs
             for trial in mine:
-                past = {name: column[:last] for name, column in full[trial.id].items()}
+                whole = full[trial.id].history
+                past = {name: column[:last] for name, column in whole.items()}
                 watching.epochs(job.pack, {trial.id: past})
                 stopped = {"stopped": 1.0} if last < STUDY.epochs else {}
                 watching.finished(trial, {"epochs_trained": float(last)} | stopped)
-                due, earlier = agenda.learn(trial.id, past)
+                due, earlier = agenda.learn(trial.id, Course(past, last == STUDY.epochs))
                 if due or earlier:
                     watching.more(due, earlier)
         agenda.ended()
@@ -142,6 +143,11 @@ class TestTables:
         study = replace(STUDY, learning_rate={"lstm": search, "orthogonal": 1e-2})
         shown = text(searches.found(study, Outcomes(edge, found.seeds)))
         assert shown.count("at the edge of the range; widen it.") == int(edge["winner"].sum())
+
+    def test_a_search_without_its_rate_says_so(self, found):
+        none = found.proposals.assign(winner=False)
+        shown = text(searches.found(STUDY, Outcomes(none, found.seeds)))
+        assert shown.count("not finished; the same command goes on.") == 2
 
     def test_a_plan_says_what_will_be_searched(self):
         planned = [Searching(c, s, 4, None) for c, s in STUDY.searches().items()]

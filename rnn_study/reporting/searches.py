@@ -109,6 +109,8 @@ def found(study: Study, outcomes: Outcomes) -> Group:
     notes = []
     found_rates = rates["learning_rate"].tolist()
     for ((cell, length), search), rate in zip(study.searches().items(), found_rates, strict=True):
+        if math.isnan(rate):
+            notes.append(f"  {cell}, length {length}: not finished; the same command goes on.")
         place = math.log(rate / search.low) / math.log(search.high / search.low)
         if place < EDGE or place > 1 - EDGE:  # neither, where there is none yet
             notes.append(f"  {cell}, length {length}: at the edge of the range; widen it.")

@@ -13,7 +13,7 @@ from typing import Any
 
 from rnn_study.config import Condition, Pack, Size, Study, Trial, packs
 from rnn_study.scheduling.proposals import Lookup, Proposals
-from rnn_study.search import History
+from rnn_study.search import Course
 from rnn_study.tracking import CONFIRMATION, GRID, SEARCH
 from rnn_study.trials import most_in_pack
 
@@ -46,7 +46,7 @@ class Agenda:
         """Trials that were found finished or stopped."""
         self._study, self._size = study, pack_size
         self._finished, self._lookup = set(finished), lookup
-        self._histories: dict[str, History] = {}
+        self._courses: dict[str, Course] = {}
         self._of_search: dict[str, Condition] = {}
         self._begun: dict[Condition, int] = {}
         self._ready: list[Job] = []
@@ -63,6 +63,11 @@ class Agenda:
         """What the searches that are over have found."""
         found = {condition: search.best for condition, search in self.searches.items()}
         return {condition: best[0].rate for condition, best in found.items() if best}
+
+    @property
+    def unfinished(self) -> list[Condition]:
+        """The conditions whose searches have not found their rate."""
+        return [condition for condition, search in self.searches.items() if not search.finished]
 
     @property
     def trials(self) -> list[Trial]:
@@ -123,20 +128,20 @@ class Agenda:
         """Whether nothing is due and nothing that runs can change that."""
         return not self._ready and not self._running
 
-    def learn(self, trial_id: str, history: History) -> tuple[list[Pack], int]:
+    def learn(self, trial_id: str, course: Course) -> tuple[list[Pack], int]:
         """Takes the result of a trial. Returns what becomes due, and how many trials of the next
         round or of the winner were found finished."""
         condition = self._of_search.get(trial_id)
         if condition is None:
             return [], 0
-        self._histories[trial_id] = history
+        self._courses[trial_id] = course
         before, earlier = list(self._ready), self.earlier
         self._go_on(self.searches[condition])
         return [job.pack for job in self._ready if job not in before], self.earlier - earlier
 
     def _go_on(self, search: Proposals) -> None:
         """Makes the next round due when one is decided, or the winner's trials after the last."""
-        while search.advance(self._histories):
+        while search.advance(self._courses):
             self._take_known(search)
         condition, best = search.condition, search.best
         if best is None:
@@ -170,14 +175,14 @@ class Agenda:
         ]
 
     def _decided(self, search: Proposals, trials: Sequence[Trial]) -> bool:
-        known = [self._histories[t.id] for t in trials if t.id in self._histories]
+        known = [self._courses[t.id] for t in trials if t.id in self._courses]
         return len(known) == len(trials) and search.rule.judge(known) is not None
 
     def _take_known(self, search: Proposals) -> None:
         """Looks up what is known of a round's trials."""
         trials = [trial for proposal in search.round for trial in proposal.trials]
-        known = self._lookup(t for t in trials if t.id not in self._histories)
-        self._histories |= known
+        known = self._lookup(t for t in trials if t.id not in self._courses)
+        self._courses |= known
         self.earlier += len(known)
 
     def _missing(self, trials: Iterable[Trial]) -> list[Trial]:

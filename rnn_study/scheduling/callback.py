@@ -19,6 +19,7 @@ from rnn_study.progress import Observer
 from rnn_study.reporting import albums
 from rnn_study.scheduling.agenda import Agenda
 from rnn_study.scheduling.interruption import Interrupted, Signals
+from rnn_study.search import Course
 from rnn_study.tasks import TASKS
 from rnn_study.tracking import Tracker, TrackingError
 from rnn_study.training import Checkpoint, Checkpoints, summary
@@ -108,7 +109,7 @@ class Listener(tune.Callback):
                 numbers = {"epochs_trained": float(state.epoch), "stopped": 1.0}
                 self._tracker.stop(trial.id, state.history)
         self._observer.finished(trial, numbers)
-        due, earlier = self._agenda.learn(trial.id, state.history)
+        due, earlier = self._agenda.learn(trial.id, Course(state.history, state.finished))
         if due or earlier:
             self._observer.more(due, earlier)
 

@@ -20,14 +20,14 @@ from optuna.trial import TrialState
 
 from rnn_study.config import Condition, Study, Trial
 from rnn_study.randomness import generator
-from rnn_study.search import History, Result, Rule, Search, next_rule
+from rnn_study.search import Course, Result, Rule, Search, next_rule
 from rnn_study.tasks import TASKS
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)  # it would name each study and each best
 
 RATE = "learning_rate"
-Lookup = Callable[[Iterable[Trial]], Mapping[str, History]]
-"""The histories that are known of some trials, by trial id."""
+Lookup = Callable[[Iterable[Trial]], Mapping[str, Course]]
+"""What is known of some trials, by trial id."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class Proposals:
         equal = [each for each in whole if rank(each[1]) == top]
         return sorted(equal, key=lambda each: each[0].rate)[(len(equal) - 1) // 2]
 
-    def advance(self, histories: Mapping[str, History]) -> bool:
+    def advance(self, courses: Mapping[str, Course]) -> bool:
         """Tells Optuna the round, if every proposal in it is decided, and asks for the next.
 
         Returns whether it did.
@@ -101,7 +101,7 @@ class Proposals:
         results = {}
         for proposal in self.round:
             ids = [trial.id for trial in proposal.trials]
-            known = [histories[trial_id] for trial_id in ids if trial_id in histories]
+            known = [courses[trial_id] for trial_id in ids if trial_id in courses]
             result = self.rule.judge(known) if len(known) == len(ids) else None
             if result is None:
                 return False

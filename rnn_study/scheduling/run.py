@@ -17,7 +17,7 @@ import ray
 from ray import tune
 
 from rnn_study import storage, texts
-from rnn_study.config import Pack, Study, Trial
+from rnn_study.config import Condition, Pack, Study, Trial
 from rnn_study.environment import environment
 from rnn_study.errors import InvalidInput
 from rnn_study.execution import Execution
@@ -77,6 +77,8 @@ class Report:
     """The trials of the study and of its searches."""
     failures: dict[str, str]
     """Why trials failed, by trial id; a diverged trial has not failed."""
+    unfinished: list[Condition]
+    """The conditions whose search has found no rate: of those the tables have no trials."""
     search: outcomes.Outcomes
     """What the searches of learning rates proposed and found."""
     seconds: dict[str, float]
@@ -142,7 +144,8 @@ def run(
     seconds["train"] = float(trained["train_seconds"].sum())
     seconds["wall"] = time.perf_counter() - began
     search = outcomes.of(agenda.searches.values())
-    return Report(runs, histories, [*agenda.tried, *agenda.trials], failures, search, seconds)
+    trials = [*agenda.tried, *agenda.trials]
+    return Report(runs, histories, trials, failures, agenda.unfinished, search, seconds)
 
 
 def prepare_storage(execution: Execution, study: Study) -> Path:
@@ -192,7 +195,7 @@ def _train(
         except BaseException:
             tracker.interrupt()
             raise
-        tracker.close(failed=bool(listener.failures))
+        tracker.close(failed=bool(listener.failures or agenda.unfinished))
     return listener.failures
 
 
