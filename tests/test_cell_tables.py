@@ -103,6 +103,12 @@ class TestSummary:
         assert (row["iqm"], row["iqm_low"], row["iqm_high"]) == expected
         assert (row["lengths"], row["seeds"], row["solved"]) == (2, 12, 0)
 
+    def test_lengths_count_alike_whatever_the_numbers_of_their_seeds(self) -> None:
+        rows = [*of("lstm", *[1] * 12), *of("lstm", *[0.25] * 6, length=100)]
+        rows += [*of("orthogonal", *[1] * 6), *of("orthogonal", *[0.25] * 6, length=100)]
+        found = aggregate.cell_summary(pd.DataFrame(rows))
+        assert found["iqm"].tolist() == [0.625, 0.625]
+
     def test_a_cell_that_has_not_finished_a_length_is_not_compared(self) -> None:
         rows = [*of("lstm", *[0.5] * 6), *of("lstm", *[0.3] * 6, length=90)]
         rows += [*of("orthogonal", *[1] * 6), *of("orthogonal", 1, length=90, status="FAILED")]

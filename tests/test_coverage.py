@@ -60,14 +60,17 @@ def test_interquartile_mean_from_six_seeds_on(name: str, n: int) -> None:
     assert 93 <= covered(found, truth) <= 97
 
 
-def test_interquartile_mean_of_three_strata_of_twelve() -> None:
+@pytest.mark.parametrize("sizes", [(12, 12, 12), (16, 12, 8)])
+def test_interquartile_mean_of_three_strata(sizes: tuple[int, ...]) -> None:
     rng = np.random.default_rng(2)
 
-    def strata(n: int) -> list[np.ndarray]:
-        return [place + DRAWS["skewed"](rng, n) for place in (0, 0.3, 1)]
+    def strata(*sizes: int) -> list[np.ndarray]:
+        return [
+            place + DRAWS["skewed"](rng, n) for place, n in zip((0, 0.3, 1), sizes, strict=True)
+        ]
 
-    truth = stats.trim_mean(np.concatenate(strata(1_000_000)), 0.25)
-    found = (statistics.interquartile_mean(strata(12), rng) for _ in range(600))
+    truth = stats.trim_mean(np.concatenate(strata(*[1_000_000] * 3)), 0.25)
+    found = (statistics.interquartile_mean(strata(*sizes), rng) for _ in range(600))
     assert 93 <= covered(found, truth) <= 97
 
 

@@ -36,9 +36,10 @@ def cell_summary(
 
     Columns: lengths, how many; seeds, solved (left out where the task has no goal); iqm, iqm_low,
     iqm_high: interquartile mean of `metric` over the seeds of all lengths, and its stratified
-    bootstrap interval, a length a stratum; no interval where a length has fewer than six seeds. All
-    are missing where a length that `runs` have at all has no finished seed: cells would not be
-    compared on the same.
+    bootstrap interval, a length a stratum (Agarwal et al., NeurIPS 2021); no interval where a
+    length has fewer than six seeds. Lengths count alike, as in that paper, whatever the numbers of
+    their seeds: cells would not be compared on the same. For that reason too, all are missing where
+    a length that `runs` have at all has no finished seed.
     """
     column = column_of(check(runs), metric)
     levels, seed = ["cell", *distinguishing(runs)], start(rng)

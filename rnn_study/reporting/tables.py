@@ -75,8 +75,8 @@ def cell_summary(table: pd.DataFrame, metric: Metric) -> Shown:
     }
     note = (
         f"IQM: interquartile mean of the validation {metric.title} over the seeds of all lengths, "
-        "with a 95% interval by bootstrap, stratified by length. Missing where a cell has no "
-        "finished seed at a length; the interval, where it has fewer than six."
+        "which count alike, with a 95% interval by bootstrap, stratified by length. Missing where "
+        "a cell has no finished seed at a length; the interval, where it has fewer than six."
     )
     return Shown(table, _text(table, columns), note)
 

@@ -71,14 +71,17 @@ def share(solved: int, seeds: int) -> Estimate:
 def interquartile_mean(strata: Sequence[np.ndarray], rng: np.random.Generator) -> Estimate:
     """The mean without the floor(n / 4) smallest and largest of n values, of all strata together.
 
+    Every stratum has the same weight: where their numbers differ, that of a value is one through
+    the number of its stratum, and what is left out is the share floor(n / 4) / n of the weight.
+
     Its interval is a bootstrap's that resamples within each stratum (Agarwal et al., NeurIPS 2021),
     by percentiles. Plain percentiles are too narrow for few seeds (90% at six), so they are taken
     at the tails of Student's t, one degree of freedom less than seeds a stratum. (After Hesterberg,
     The American Statistician 69, 2015; his second factor, the root of n / (n - 1), is too wide for
     this mean of one stratum. What several lose beyond it is made up for.) NaN where a stratum has
     fewer than six values: no resample lies outside of their range, and that of four holds the mean
-    87% of the time. Several strata of only six each cover 90 to 96%. Values that are all equal give
-    no width.
+    87% of the time. Several strata of only six each cover 90 to 96%, of 32 and 6 89 to 93%.
+    Values that are all equal give no width.
     """
     sorted_ = [np.sort(np.asarray(values, dtype=float)) for values in strata if len(values)]
     if not sorted_:
@@ -134,4 +137,14 @@ def median_time(times: Times) -> Estimate:
 
 
 def _trimmed(*strata: np.ndarray, axis: int = -1) -> Any:
-    return stats.trim_mean(np.concatenate(strata, axis=axis), 0.25, axis=axis)
+    """Without the share floor(n / 4) / n of the weight at either end; `axis` is the last."""
+    values, sizes = np.concatenate(strata, axis=axis), [each.shape[axis] for each in strata]
+    if len(set(sizes)) == 1:
+        return stats.trim_mean(values, 0.25, axis=axis)  # the same, several times faster
+    order = values.argsort(axis=axis)
+    weight = np.repeat([1 / size for size in sizes], sizes)[order]
+    end = weight.cumsum(axis=axis)
+    cut = sum(sizes) // 4 / sum(sizes) * len(strata)
+    kept = end.clip(cut, len(strata) - cut) - (end - weight).clip(cut, len(strata) - cut)
+    kept_values = kept * np.take_along_axis(values, order, axis=axis)
+    return kept_values.sum(axis=axis) / kept.sum(axis=axis)
