@@ -97,3 +97,19 @@ def test_the_paper_s_language_model_trains_with_the_core_alone(tmp_path):
             assert 1 < last["val_perplexity"][seed] < first["val_perplexity"][seed]
         best = "  ".join(f"{value:.1f}" for value in last["test_perplexity"])
         assert re.search(rf"^{cell} +2 +[\d.]+ +{re.escape(best)}$", done.stdout, re.MULTILINE)
+
+
+@pytest.mark.slow  # two whole studies
+def test_a_study_shared_through_ray_comes_to_the_same(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    command = [sys.executable, str(SCRIPT.with_name("gpu_study.py")), "--device", "cpu", "--toy"]
+    command += ["--pack-size", "1", "--shares", "1", "0.5", "--json", str(tmp_path / "found.json")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    alone, shared = json.loads((tmp_path / "found.json").read_text())["rows"]
+    for row, share in ((alone, 1.0), (shared, 0.5)):
+        assert row["cpus_per_pack"] == share
+        assert (row["trials"], row["failed"]) == (4, 0)
+        assert row["updates"] == 4 * 2 * 2  # trials, epochs, batches of an epoch
+        assert 0 < row["updates a second, in all"] < row["updates a second, packs training"]
+    assert shared["largest difference of a last accuracy"] == 0

@@ -116,6 +116,7 @@ def test_a_pack_that_cannot_train_fails_alone_and_is_tried_again_next_time(stora
     assert_as_undisturbed(storage, undisturbed)
 
 
+@pytest.mark.slow  # as after a kill, from the same checkpoints
 def test_trained_trials_whose_record_is_lost_are_recorded_without_training(storage, undisturbed):
     shutil.copytree(undisturbed.folder, storage.folder)
     trained = {path: path.stat().st_mtime_ns for path in storage.checkpoints()}

@@ -108,6 +108,7 @@ def test_again_it_trains_nothing_and_finds_the_same(undisturbed):
     assert "Learning rates found" in printed and "Learning rates found" in again.stdout
 
 
+@pytest.mark.slow  # kills are among the quick tests of recovery, packing of the agenda
 def test_a_killed_search_goes_on_to_the_same_end_in_other_packs_one_at_a_time(storage, undisturbed):
     driver = storage.start(*SEARCH, "--pack-size", "2")
     wait_until(lambda: begun(storage) > 2 * 4 * 2, 120, "the second round")

@@ -124,6 +124,7 @@ def test_running_it_again_trains_nothing_and_prints_the_same_tables(done):
     assert _rows(again.stdout) == _rows(first.stdout)
 
 
+@pytest.mark.slow  # that what has finished is not trained again is tested above
 def test_another_seed_trains_only_the_new_trials(done):
     storage, _ = done
     before = storage.runs.set_index("trial_id")
