@@ -16,7 +16,7 @@ from rnn_study.cells import CELLS, Cell, Parameters
 from rnn_study.config import Pack, Trial
 from rnn_study.kernels import Scan, without
 from rnn_study.randomness import generator
-from rnn_study.training import Eager, Replay, Runner, train
+from rnn_study.training import Eager, Epoch, Replay, Runner, train
 
 EPOCHS = 3
 VALUES, GRADIENTS, TRAINING = 1e-5, 1e-4, 1e-3
@@ -32,11 +32,14 @@ def packing(setting: Setting, notes: Notes) -> None:
 
 
 def graphs(setting: Setting, notes: Notes) -> None:
-    """Replayed batches against plain ones."""
+    """Replayed batches against plain ones, also where most members leave and the rest is captured
+    anew."""
     for cell in CELLS:
         pack = trained(cell, setting)
         replayed, plain = losses(pack, setting, Replay), losses(pack, setting, Eager)
         notes.check(f"{cell}: graph and plain", off(replayed, plain), TRAINING)
+        rest = losses(pack, setting, Replay, stay=2)
+        notes.check(f"{cell}: captured anew and plain", off(rest, plain[:2]), TRAINING)
 
 
 def scans(setting: Setting, notes: Notes) -> None:
@@ -124,11 +127,19 @@ def trained(cell: str, setting: Setting) -> tuple[Trial, ...]:
 
 
 def losses(
-    pack: tuple[Trial, ...], setting: Setting, runner: type[Runner] | None = None
+    pack: tuple[Trial, ...],
+    setting: Setting,
+    runner: type[Runner] | None = None,
+    stay: int | None = None,
 ) -> np.ndarray:
-    """(S, epochs) training losses. Those that solve their task go on: none leaves this early."""
-    epochs = train(Pack(pack), setting.device, runner=runner)
-    rows = [epoch.metrics["train_loss"] for epoch in islice(epochs, EPOCHS)]
+    """(S, epochs) training losses; of the first S = `stay` members, if the others are to leave
+    after the first epoch. None leaves by itself this early."""
+
+    def others(epoch: Epoch) -> np.ndarray:
+        return np.arange(len(epoch.trials)) >= (stay or len(pack))
+
+    epochs = train(Pack(pack), setting.device, runner=runner, stop=others)
+    rows = [epoch.metrics["train_loss"][:stay] for epoch in islice(epochs, EPOCHS)]
     return np.stack(rows, 1)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from itertools import count
 
 import numpy as np
 import pytest
@@ -13,9 +15,9 @@ from texts import pack_of
 
 from rnn_study.cells import CELLS
 from rnn_study.config import Pack
-from rnn_study.training import Checkpoints, reading
+from rnn_study.training import Checkpoints, reading, train
 from rnn_study.training.epochs import Eager, means_of
-from rnn_study.training.graphs import Replay
+from rnn_study.training.graphs import Pool, Replay
 from rnn_study.training.members import Members
 from rnn_study.training.reading import Reading, beginning, texts_of
 from rnn_study.training.replayed_reading import ReplayedReading
@@ -121,6 +123,34 @@ def test_a_graph_that_does_something_else_is_refused(monkeypatch, corpora):
         results(pack_of(2), runner=ReplayedReading, corpora=corpora)
 
 
+def test_no_graph_goes_into_a_pool_that_has_lost_all_of_its_own(monkeypatch):
+    """torch aborts on it while something in there is alive, as the workspace of cuBLAS is."""
+    handles, used = count(), []
+
+    class Graph:
+        def replay(self):
+            pass
+
+    @contextmanager
+    def graph(made, pool):
+        used.append(pool)
+        yield
+
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
+    monkeypatch.setattr(torch.cuda, "graph", graph)
+    monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: (0, next(handles)))
+    pool = Pool()
+    one, other = pool.capture(lambda: None), pool.capture(lambda: None)
+    del one
+    one = pool.capture(lambda: None)
+    assert used == [(0, 0)] * 3
+    del one, other
+    one = pool.capture(lambda: None)
+    pool.capture(lambda: None)
+    assert used[3:] == [(0, 1)] * 2
+    del one
+
+
 @pytest.mark.parametrize("cell", CELLS)
 def test_a_batch_reads_no_value_on_the_host(cell):
     """Tensors on the `meta` device have none to read: it would raise."""
@@ -156,8 +186,7 @@ def test_a_segment_reads_no_value_on_the_host(cell, corpora):
 def test_graphs_of_a_text_on_a_gpu_train_as_plain_segments_do(cell, corpora):
     pack = pack_of(3, cell=cell, hidden=32, batch=20, length=53, train_size=8000)
     plain = results(pack, device="cuda", runner=Reading, corpora=corpora)
-    replayed = partial(ReplayedReading, pool=torch.cuda.graph_pool_handle())
-    graphs = results(pack, device="cuda", runner=replayed, corpora=corpora)
+    graphs = results(pack, device="cuda", runner=ReplayedReading, corpora=corpora)
     for trial in pack:
         for name, values in plain[trial].history.items():
             np.testing.assert_allclose(graphs[trial].history[name], values, rtol=1e-3, atol=1e-5)
@@ -168,7 +197,43 @@ def test_graphs_of_a_text_on_a_gpu_train_as_plain_segments_do(cell, corpora):
 def test_graphs_on_a_gpu_train_as_plain_batches_do(cell):
     pack = trials(5, cell=cell, hidden=32, epochs=3)
     plain = results(pack, device="cuda", runner=Eager)
-    graphs = results(pack, device="cuda", runner=partial(Replay, torch.cuda.graph_pool_handle()))
+    graphs = results(pack, device="cuda", runner=Replay)
+    for trial in pack:
+        for name, values in plain[trial].history.items():
+            np.testing.assert_allclose(graphs[trial].history[name], values, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("others", [False, True])
+@pytest.mark.parametrize("cell", CELLS)
+def test_what_is_left_is_captured_anew_on_a_gpu(cell, others):
+    """Into a pool that has lost all of its graphs, and into one where another pack's are left."""
+    pack = trials(6, cell=cell, hidden=32, epochs=3)
+    pack = [replace(t, learning_rate=1e38) if s % 2 else t for s, t in enumerate(pack)]
+    pool = Pool()
+    another = train(Pack(tuple(pack[:2])), "cuda", runner=partial(Replay, pool))
+    if others:
+        next(another)
+    runner = Replay(pool)
+    plain = results(pack, device="cuda", runner=Eager)
+    graphs = results(pack, device="cuda", runner=lambda: runner)
+    assert runner.captures == 2
+    for trial in pack:
+        assert graphs[trial].status == plain[trial].status
+        for name, values in plain[trial].history.items():
+            np.testing.assert_allclose(graphs[trial].history[name], values, rtol=1e-3, atol=1e-5)
+    if others:
+        assert len([*another]) == 2  # its graphs still work
+
+
+@pytest.mark.gpu
+def test_the_readers_that_are_left_are_captured_anew_on_a_gpu(corpora):
+    pack = pack_of(3, hidden=32, batch=20, length=53, train_size=8000, epochs=3)
+    pack[1] = replace(pack[1], learning_rate=1e38)  # it diverges at once
+    plain = results(pack, device="cuda", runner=Reading, corpora=corpora)
+    runner = ReplayedReading()
+    graphs = results(pack, device="cuda", runner=lambda: runner, corpora=corpora)
+    assert runner.captures == 2
     for trial in pack:
         for name, values in plain[trial].history.items():
             np.testing.assert_allclose(graphs[trial].history[name], values, rtol=1e-3, atol=1e-5)

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from copy import copy
 from functools import partial
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 import torch
@@ -27,7 +28,32 @@ from rnn_study.training.members import Members
 from rnn_study.training.step import Sums, evaluate, update_
 
 Body = Callable[[], None]
-Pool = Any
+
+
+class Pool:
+    """The memory of CUDA graphs.
+
+    Packs that train by turns share one: nothing in it outlasts a replay, so together they need what
+    the largest of them needs.
+
+    torch lets a graph into a pool that has lost all of its graphs only once nothing in it is alive;
+    and what cuBLAS works in, which it took from the pool during a capture, may live on. So the next
+    graph begins another pool then.
+    """
+
+    def __init__(self) -> None:
+        self._graphs: WeakSet[torch.cuda.CUDAGraph] = WeakSet()
+        self._handle: Any = None
+
+    def capture(self, body: Body) -> Body:
+        """The replay of a graph of `body`, on the current device. The graph lives as long as it."""
+        graph = torch.cuda.CUDAGraph()
+        if not self._graphs:
+            self._handle = torch.cuda.graph_pool_handle()
+        self._graphs.add(graph)
+        with torch.cuda.graph(graph, pool=self._handle):
+            body()
+        return graph.replay
 
 
 class Replay(Runner):
@@ -36,12 +62,11 @@ class Replay(Runner):
     On a CPU nothing is captured: the same operations run on the same buffers, one after the other.
     """
 
-    def __init__(self, pool: Pool = None) -> None:
-        """`pool`: the memory of the graphs, from `torch.cuda.graph_pool_handle`. Packs that train
-        by turns may share one: nothing in it outlasts a replay."""
+    def __init__(self, pool: Pool | None = None) -> None:
+        """`pool`: the memory of the graphs; without, one of its own."""
         self.captures = 0
         """How often buffers were made for the members that were left."""
-        self._pool = pool
+        self._pool = pool or Pool()
         self._buffers: _Buffers | None = None
 
     def epoch(self, members: Members, rates: np.ndarray) -> Means:
@@ -177,10 +202,10 @@ def replays(
     return made
 
 
-def captured(body: Body, device: torch.device, pool: Pool = None) -> Body:
+def captured(body: Body, device: torch.device) -> Body:
     """Does the work of `body`, and returns what does it again: on CUDA the replay of its graph."""
     warmed_up(body, device)
-    return capture(body, device, pool)
+    return capture(body, device, Pool())
 
 
 def warmed_up(body: Body, device: torch.device) -> None:
@@ -202,7 +227,4 @@ def capture(body: Body, device: torch.device, pool: Pool) -> Body:
     if device.type != "cuda":
         return body
     with torch.cuda.device(device):
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=pool):
-            body()
-    return graph.replay
+        return pool.capture(body)

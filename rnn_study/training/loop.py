@@ -18,7 +18,7 @@ from rnn_study.errors import require
 from rnn_study.training import album
 from rnn_study.training.checkpoint import Checkpoints
 from rnn_study.training.epochs import Eager, Runner
-from rnn_study.training.graphs import Replay
+from rnn_study.training.graphs import Pool, Replay
 from rnn_study.training.halving import Turns
 from rnn_study.training.members import Members
 from rnn_study.training.network import Layout
@@ -134,7 +134,7 @@ def usual_runner(
 ) -> Callable[[], Runner]:
     """What makes what trains a part of a pack, with CUDA `graphs` or operation by operation; of a
     text it saves every `seconds`."""
-    pool = torch.cuda.graph_pool_handle() if graphs else None
+    pool = Pool()
     if network.task.reads_text:
         keep = None if checkpoints is None else lambda members: members.save_all(checkpoints)
         if graphs:

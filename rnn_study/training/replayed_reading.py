@@ -24,12 +24,14 @@ class ReplayedReading(Reading):
     On a CPU nothing is captured: the same operations run on the same buffers, one after the other.
     """
 
-    def __init__(self, keep: Keep | None = None, seconds: float = 30.0, pool: Pool = None) -> None:
+    def __init__(
+        self, keep: Keep | None = None, seconds: float = 30.0, pool: Pool | None = None
+    ) -> None:
         """`keep`, `seconds`: as of `Reading`. `pool`: as of `Replay`."""
         super().__init__(keep, seconds)
         self.captures = 0
         """How often buffers were made: once, and whenever members have left."""
-        self._pool = pool
+        self._pool = pool or Pool()
         self._made: _Buffers | None = None
 
     @property
