@@ -13,7 +13,8 @@ from small import results, trials
 
 from rnn_study.cells import CELLS, LSTM
 from rnn_study.config import Pack
-from rnn_study.training import Checkpoints
+from rnn_study.training import Checkpoints, graphs
+from rnn_study.training.adam import Adam
 from rnn_study.training.graphs import Replay
 from rnn_study.training.halving import is_out_of_memory
 from rnn_study.worker import train_pack
@@ -79,6 +80,21 @@ def test_memory_that_runs_out_within_an_epoch_takes_nothing_back(greedy, tmp_pat
     for trial in pack:
         assert checkpoints.load(trial).epoch == trial.epochs
         assert checkpoints.load(trial).finished
+
+
+def test_memory_that_runs_out_after_the_replay_of_an_epoch_takes_nothing_back(monkeypatch):
+    """When its results are copied from the memory of the graphs."""
+    pack = trials(2)
+    expected = bits(results(pack, runner=Replay))
+    left = iter((True, False))
+
+    def failing(first, second, steps):
+        if not next(left, True):
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return Adam(first, second, steps)
+
+    monkeypatch.setattr(graphs, "Adam", failing)  # stands for the copies that it is made of
+    assert bits(results(pack, runner=Replay)) == expected
 
 
 @pytest.mark.usefixtures("unchecked")

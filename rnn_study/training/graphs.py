@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from copy import copy
-from functools import partial
+from functools import cache, partial
 from typing import Any
 from weakref import WeakSet
 
@@ -129,8 +129,8 @@ class _Buffers:
             {name: value[rows] for name, value in self._validation_sums.items()},
         )
         steps = members.adam.steps + self._batches
-        members.flat = self._flat[rows]
-        members.adam = Adam(self._adam.first[rows], self._adam.second[rows], steps)
+        adam = Adam(self._adam.first[rows], self._adam.second[rows], steps)
+        members.flat, members.adam = self._flat[rows], adam  # nothing here that may fail comes after
         return means
 
     def _update(self) -> None:
@@ -214,12 +214,19 @@ def warmed_up(body: Body, device: torch.device) -> None:
     if device.type != "cuda":
         return body()
     with torch.cuda.device(device):
-        aside = torch.cuda.Stream()
+        aside = _aside(device)
         aside.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(aside):
             body()
         torch.cuda.current_stream().wait_stream(aside)
     return None
+
+
+@cache
+def _aside(device: torch.device) -> torch.cuda.Stream:
+    """Where all warm up: cuBLAS keeps memory for every stream that it has worked on, and no graph's
+    may lie outside of its pool, as it would if its stream were warmed up on."""
+    return torch.cuda.Stream(device)
 
 
 def capture(body: Body, device: torch.device, pool: Pool) -> Body:
