@@ -99,6 +99,26 @@ def test_members_that_leave_are_captured_out_when_half_are_gone():
     assert runner.captures == captures == 2
 
 
+@pytest.mark.parametrize("of_text", [False, True])
+def test_one_that_diverges_while_its_pack_is_captured_leaves_alone(tmp_path, corpora, of_text):
+    runners = (Reading, ReplayedReading) if of_text else (Eager, Replay)
+    if of_text:
+        pack = pack_of(3, hidden=20, length=200, train_size=1000, dropout=0.0)
+    else:
+        pack = trials(3, hidden=20, length=200, train_size=14, val_size=7)
+    found = []
+    for runner in runners:
+        store = Checkpoints(tmp_path / runner.__name__)
+        members = Members.start(Pack(tuple(pack)), torch.device("cpu"), corpora=corpora)
+        members.network.views(members.flat)["w_h"][1] *= 60  # chaos: its gradient is infinite
+        members.epochs += 1
+        members.save(store, ("training",) * 3, np.ones(3, bool))
+        found.append(results(pack, store, runner=runner, corpora=corpora))
+    assert bits(found[0]) == bits(found[1])
+    ends = [found[0][trial].status for trial in pack]
+    assert ends[1] == "diverged" and "diverged" not in (ends[0], ends[2])
+
+
 def test_members_that_resume_go_on_at_their_own_step(tmp_path):
     pack = trials(3, epochs=4)
     whole = results(pack, runner=Replay)

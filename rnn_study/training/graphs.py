@@ -103,20 +103,26 @@ class _Buffers:
                 (self._update, self._train_sums),
                 *((body, self._validation_sums) for body, n in held_out if n),
             ],
-            lambda: zero(self._number),
+            lambda: self._begin(members),
             device,
             pool,
         )
         self._evaluations = list(zip(evaluations, (n for _, n in held_out if n), strict=True))
 
-    def epoch(self, members: Members, rates: np.ndarray) -> Means:
+    def _begin(self, members: Members) -> Tensor:
+        """Takes over what `members` are; their rows."""
         rows = torch.tensor([self._row[trial.id] for trial in members.trials]).to(self._flat.device)
         self._flat[rows] = members.flat
         self._adam.first[rows], self._adam.second[rows] = members.adam.first, members.adam.second
+        zero(self._number)
+        return rows
+
+    def epoch(self, members: Members, rates: np.ndarray) -> Means:
+        rows = self._begin(members)
         _, training, _ = sequences_of(members)
         self._order[rows] = training.order(members.trials, members.epochs)
         self._corrections[:, :, rows] = members.adam.corrections(rates, self._batches)
-        zero(self._number, *self._train_sums.values(), *self._validation_sums.values())
+        zero(*self._train_sums.values(), *self._validation_sums.values())
         for _ in range(self._batches):
             self._train()
         zero(self._number)
@@ -130,7 +136,7 @@ class _Buffers:
         )
         steps = members.adam.steps + self._batches
         adam = Adam(self._adam.first[rows], self._adam.second[rows], steps)
-        members.flat, members.adam = self._flat[rows], adam  # nothing here that may fail comes after
+        members.flat, members.adam = self._flat[rows], adam  # at once, for memory may run out here
         return means
 
     def _update(self) -> None:
@@ -173,12 +179,16 @@ def zero(*tensors: Tensor) -> None:
 
 
 def replays(
-    bodies: Sequence[tuple[Body, Sums]], begin: Body, device: torch.device, pool: Pool
+    bodies: Sequence[tuple[Body, Sums]],
+    begin: Callable[[], object],
+    device: torch.device,
+    pool: Pool,
 ) -> list[Body]:
     """What repeats each of the bodies, which add to sums, each to its own or to those of others.
 
     It is tried: a graph that does not what its operations do would spoil results unseen. `begin`
-    comes before each, and rates must be zero yet: the parameters stay as they are.
+    comes before each, and makes all that they read what it was: that rates are zero yet does not
+    keep the parameters of a member with an infinite gradient.
 
     All run before the first is captured: graphs keep their memory, and share it.
     """

@@ -85,14 +85,12 @@ class _Buffers:
             *((partial(self._train, steps), self._sums) for steps in lengths[0]),
             *((partial(self._validate, steps), self._total) for steps in lengths[1]),
         ]
-        made = iter(replays(bodies, self._rewind, self._flat.device, pool))
+        made = iter(replays(bodies, lambda: self._rewind(members), self._flat.device, pool))
         self._training, self._validation = ({n: next(made) for n in each} for each in lengths)
 
     def begin(self, members: Members, place: Place) -> tuple[Members, Place]:
         """Takes over what `members` are and where they are; the buffers themselves."""
-        self._flat.copy_(members.flat)
-        self._adam.first.copy_(members.adam.first)
-        self._adam.second.copy_(members.adam.second)
+        self._rewind(members)
         adam = Adam(self._adam.first, self._adam.second, members.adam.steps.copy())
         held = {**self._sums, "state": self._state}
         for name, buffer in held.items():
@@ -122,7 +120,11 @@ class _Buffers:
     def _segment(self, steps: int) -> Segment:
         return Segment(*(held[:steps] for held in self._words))
 
-    def _rewind(self) -> None:
+    def _rewind(self, members: Members) -> None:
+        """Takes over what `members` are, at the beginning of an epoch."""
+        self._flat.copy_(members.flat)
+        self._adam.first.copy_(members.adam.first)
+        self._adam.second.copy_(members.adam.second)
         zero(self._state, self._validation_state)
 
     def _train(self, steps: int) -> None:
