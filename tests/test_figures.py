@@ -15,6 +15,7 @@ from matplotlib.lines import Line2D
 
 from rnn_study import aggregate, figures
 from rnn_study.figures import looks
+from rnn_study.tasks import TASKS
 
 CELLS = ("lstm", "stable_lstm", "orthogonal")
 
@@ -142,6 +143,19 @@ class TestAccuracyByLength:
         figures.metric_by_length(pd.DataFrame(rows), ax)
         assert legend(ax) == ["LSTM, hidden 7", "LSTM, hidden 11", "median"]
         assert len(lines(ax, "-")) == len(lines(ax, "--")) == 1
+
+    def test_twelve_settings_of_a_cell_look_unlike(self, ax: Axes) -> None:
+        rows = [run(learning_rate=0.001 * (1 + n)) for n in range(12)]
+        figures.metric_by_length(pd.DataFrame(rows), ax)
+        handles = ax.get_legend().legend_handles[:12]
+        looks_ = {(each.get_linestyle(), to_hex(each.get_markerfacecolor())) for each in handles}
+        assert len(looks_) == 12
+
+    def test_the_axis_names_the_metric_that_is_drawn(self, ax: Axes) -> None:
+        figures.metric_by_length(grid(), ax, "best_val_accuracy")
+        assert ax.get_ylabel() == "best validation accuracy"
+        perplexity = TASKS["language"].metric
+        assert perplexity.words("test_perplexity_at_best") == "test perplexity at the best epoch"
 
     def test_many_long_names_leave_room_for_the_axes(self, ax: Axes) -> None:
         many = [{"hidden": h, "decay_epochs": (d, 1000)} for h in (7, 11) for d in (5, 50, 500)]

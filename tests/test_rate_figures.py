@@ -4,10 +4,21 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+import pytest
 from example_runs import grid, run
 
 from rnn_study import aggregate
+from rnn_study.errors import InvalidInput
 from rnn_study.figures import metric_by_rate
+
+
+def dots(ax) -> np.ndarray:
+    """Places of all seeds, dots and crosses, (seeds, 2)."""
+    return np.concatenate([np.asarray(each.get_offsets()) for each in ax.collections])
+
+
+def legend(figure) -> list[str]:
+    return [text.get_text() for text in figure.legends[0].get_texts()]
 
 
 def test_dots_are_seeds_and_bars_their_medians():
@@ -18,27 +29,49 @@ def test_dots_are_seeds_and_bars_their_medians():
     ]
     rows.append(run("lstm", 50, 7, 0.9, learning_rate=0.1, status="KILLED"))
     (ax,) = metric_by_rate(pd.DataFrame(rows)).axes
-    dots = np.sort(ax.collections[0].get_offsets().data, axis=0)
-    assert len(dots) == 12
-    assert sorted(set(dots[:, 0])) == [0.001, 0.01, 0.1, 0.3]
+    places = dots(ax)
+    assert len(places) == 12
+    assert sorted(set(places[:, 0])) == pytest.approx([0.001, 0.01, 0.1, 0.3])
     bars = ax.lines[0]
     assert bars.get_xdata().tolist() == [0.001, 0.01, 0.1, 0.3]
     np.testing.assert_allclose(bars.get_ydata(), [0.101, 0.11, 0.2, 0.4])
     assert ax.get_xscale() == "log"
 
 
-def test_what_a_search_tried_is_hollow():
-    runs = pd.DataFrame(
-        [run(seed=s, learning_rate=r) for s in range(2) for r in (0.01, 0.02, 0.03)]
-    )
-    runs["purpose"] = ["search", "search", "confirmation"] * 2
-    figure = metric_by_rate(runs)
-    filled, hollow = figure.axes[0].collections
-    assert set(filled.get_offsets()[:, 0]) == {0.03}
-    assert set(hollow.get_offsets()[:, 0]) == {0.01, 0.02}
+def test_seeds_that_agree_stand_side_by_side_and_diverged_ones_are_crosses():
+    rows = [run(seed=s, accuracy=0.9, learning_rate=r) for r in (0.01, 0.1) for s in range(5)]
+    rows.append(run(seed=5, accuracy=0.9, learning_rate=0.1, diverged_at=4))
+    figure = metric_by_rate(pd.DataFrame(rows))
+    (ax,) = figure.axes
+    assert len(np.unique(dots(ax), axis=0)) == 11
+    assert (np.abs(np.log10(dots(ax)[:, 0]) - np.repeat([-2, -1], [5, 6])) < 0.5).all()
+    crosses = [each for each in ax.collections if len(each.get_offsets())][-1]
+    assert len(crosses.get_offsets()) == 1 and len(crosses.get_paths()[0].vertices) == 4
+    assert legend(figure) == ["a seed", "median", "diverged"]
+
+
+def test_what_a_search_tried_is_hollow_and_has_a_median_of_its_own():
+    rows = [run(seed=s, accuracy=0.9) | {"purpose": "search"} for s in range(4)]
+    rows += [run(seed=9 + s, accuracy=0.3) | {"purpose": "confirmation"} for s in range(3)]
+    figure = metric_by_rate(pd.DataFrame(rows))
+    (ax,) = figure.axes
+    filled, hollow = (each for each in ax.collections if len(each.get_offsets()))
+    assert set(filled.get_offsets()[:, 1]) == {0.3} and set(hollow.get_offsets()[:, 1]) == {0.9}
     assert len(hollow.get_facecolors()) == 0 and len(filled.get_facecolors()) == 1
-    (legend,) = figure.legends
-    assert "a seed of the search" in [text.get_text() for text in legend.get_texts()]
+    fresh, searched = ax.lines[:2]
+    assert (fresh.get_ydata().tolist(), searched.get_ydata().tolist()) == ([0.3], [0.9])
+    assert fresh.get_markeredgewidth() > searched.get_markeredgewidth()
+    assert legend(figure) == ["a seed", "median", "a seed of the search", "median of the search"]
+
+
+def test_unlike_runs_have_no_common_median():
+    runs = pd.DataFrame([run(seed=s, hidden=h) for s in range(3) for h in (50, 200)])
+    with pytest.raises(InvalidInput, match="hidden"):
+        metric_by_rate(runs)
+
+
+def test_the_axis_names_the_metric_that_is_drawn():
+    assert metric_by_rate(grid(), "best_val_accuracy").get_supylabel() == "best validation accuracy"
 
 
 def test_there_is_a_panel_for_each_cell_and_length():
@@ -46,7 +79,7 @@ def test_there_is_a_panel_for_each_cell_and_length():
     figure = metric_by_rate(runs)
     titles = [ax.get_title() for ax in figure.axes]
     assert len(titles) == 9 and titles[0] == "LSTM, length 50"
-    drawn = sum(len(ax.collections[0].get_offsets()) for ax in figure.axes)
+    drawn = sum(len(dots(ax)) for ax in figure.axes)
     assert drawn == len(aggregate.finished(runs))
 
 

@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
@@ -86,6 +87,36 @@ def dot(marker: str, colour: str, **style: Any) -> Line2D:
     """A legend's dot."""
     plain: dict[str, Any] = {"marker": marker, "color": colour, "linestyle": "", "markersize": 4}
     return Line2D([], [], **plain | style)
+
+
+def beside(values: np.ndarray, width: float, metric: Metric) -> np.ndarray:
+    """How far from their common place seeds are drawn, so that none hides another: (S,).
+
+    Values within `close` of each other stand side by side, in `width` at most, in the order given:
+    in the order of size they would look like a slope.
+    """
+    close = 0.015
+    height = np.log10(values) / 3 if metric.logarithmic else values  # an axis of three decades
+    offsets = np.zeros(len(values))
+    order = np.argsort(height, kind="stable")  # NaN last
+    start = 0
+    for end in range(1, len(order) + 1):
+        if end == len(order) or not height[order[end]] - height[order[start]] <= close:
+            count = end - start
+            step = min(0.14, 0.9 / count) * width
+            offsets[np.sort(order[start:end])] = (np.arange(count) - (count - 1) / 2) * step
+            start = end
+    return offsets
+
+
+def draw_seeds(
+    ax: Axes, x: np.ndarray, y: np.ndarray, diverged: np.ndarray, mark: Look, face: Any
+) -> None:
+    """Seeds as dots with this face, those that diverged as crosses. Without what is NaN."""
+    dots: dict[str, Any] = {"facecolors": face, "edgecolors": mark.colour, "alpha": 0.6}
+    cross: dict[str, Any] = {"marker": "x", "color": shade(mark.colour), "linewidths": 1}
+    ax.scatter(x[~diverged], y[~diverged], 13, marker=mark.marker, linewidths=0.5, zorder=3, **dots)
+    ax.scatter(x[diverged], y[diverged], 16, zorder=4, **cross)
 
 
 def tint(colour: str) -> Any:

@@ -24,7 +24,9 @@ from rnn_study.figures.looks import (
     DOTTED,
     GREY,
     TEXT,
+    beside,
     dot,
+    draw_seeds,
     ends,
     epoch_axis,
     kinds,
@@ -47,7 +49,8 @@ def metric_by_length(
     Every finished seed is a dot, each cell's medians are bars on a line. Cells stand side by side
     at a length, and near-equal values side by side within a cell. The axis of length is
     logarithmic. A diverged seed is a cross at its last finite value. A cell with several settings
-    has a line for each, told apart by dashes and hollow dots.
+    has a line for each, in the order of the legend, the first twelve told apart by their dashes and
+    the faces of their dots.
     """
     column, known = aggregate.column_of(runs, metric), aggregate.metric_of(runs)
     levels = ["cell", *aggregate.distinguishing(runs)]
@@ -63,17 +66,15 @@ def metric_by_length(
         table = aggregate.seed_sensitivity(group, metric)
         at = table.index.get_level_values("length").to_numpy(dtype=float) * math.exp(shift)
         dashes = ("-", "--", "-.", ":")[variant % 4]
-        face = "white" if variant else mark.colour
+        face = (mark.colour, "white", tint(mark.colour))[(variant + 3) // 4 % 3]
         median = table["median"].to_numpy()
         ax.plot(at, median, dashes, color=mark.colour, linewidth=0.9, zorder=2)
         ax.plot(at, median, "_", color=shade(mark.colour), zorder=5, **BAR)
         for _, seeds in aggregate.conditions(_seeds(group), ["length"]):
-            x, y = _places(seeds, column, shift, width, known)
-            lost = seeds["diverged"].to_numpy(dtype=bool)
-            dots: dict[str, Any] = {"facecolors": face, "edgecolors": mark.colour, "alpha": 0.6}
-            ax.scatter(x[~lost], y[~lost], 13, marker=mark.marker, linewidths=0.5, zorder=3, **dots)
-            cross: dict[str, Any] = {"marker": "x", "color": shade(mark.colour), "linewidths": 1}
-            ax.scatter(x[lost], y[lost], 16, zorder=4, **cross)
+            y = seeds[column].to_numpy(dtype=float, na_value=math.nan)
+            offsets = shift + beside(y, width, known)
+            x = seeds["length"].to_numpy(dtype=float) * np.exp(offsets)
+            draw_seeds(ax, x, y, seeds["diverged"].to_numpy(dtype=bool), mark, face)
         style = {"markerfacecolor": face, "linestyle": dashes, "linewidth": 0.9}
         entries[_name(key, levels)] = dot(mark.marker, mark.colour, **style)
     seeds = _seeds(runs)
@@ -81,7 +82,7 @@ def metric_by_length(
         entries["median"] = dot("_", "black", **BAR | {"markersize": 10})
     if len(seeds) and seeds["diverged"].any():
         entries["diverged"] = dot("x", "black")
-    metric_axis(ax, known, f"validation {known.title}", seeds.empty, baseline)
+    metric_axis(ax, known, known.words(column), seeds.empty, baseline)
     ax.set_xscale("log")
     ax.set_xticks(lengths, [str(length) for length in lengths])
     ax.xaxis.set_minor_locator(NullLocator())
@@ -176,29 +177,6 @@ def training_histories(
     line = line if baseline and metric.baseline_name else {}
     put_legend(figure, kinds(drawn, metric) | ends(drawn) | line)
     return figure
-
-
-def _places(
-    seeds: pd.DataFrame, column: str, shift: float, width: float, metric: Metric
-) -> tuple[np.ndarray, np.ndarray]:
-    """Where the seeds of one condition are drawn, `shift` from their length in logarithms.
-
-    Values within `close` of each other stand side by side in the order of their seeds: in the
-    order of size they would look like a slope. NaN: no finite value, not drawn.
-    """
-    close = 0.015
-    y = seeds[column].to_numpy(dtype=float, na_value=math.nan)
-    height = np.log10(y) / 3 if metric.logarithmic else y  # of an axis of about three decades
-    offsets = np.zeros(len(y))
-    order = np.argsort(height, kind="stable")  # NaN last
-    start = 0
-    for end in range(1, len(order) + 1):
-        if end == len(order) or not height[order[end]] - height[order[start]] <= close:
-            count = end - start
-            step = min(0.14, 0.9 / count) * width
-            offsets[np.sort(order[start:end])] = (np.arange(count) - (count - 1) / 2) * step
-            start = end
-    return seeds["length"].to_numpy(dtype=float) * np.exp(shift + offsets), y
 
 
 def _seed(

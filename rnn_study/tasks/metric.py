@@ -46,6 +46,11 @@ class Metric:
         at_best = [f"{self.test_column}_at_best"] * self.tested
         return (self.column, f"best_{self.column}", *at_best)
 
+    def words(self, column: str) -> str:
+        """One of `columns` for people: `best validation accuracy`."""
+        known = ("validation {}", "best validation {}", "test {} at the best epoch")
+        return known[self.columns.index(column)].format(self.title)
+
     @property
     def test_column(self) -> str:
         """The test value, in histories; that of the best epoch has a name of its own."""
