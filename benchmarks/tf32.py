@@ -121,6 +121,7 @@ def pack(cell: str, corpus: Corpus, options: argparse.Namespace) -> Pack:
                 batch=20, vocabulary=min(4000, len(corpus.words)), dropout=0.2, corpus=corpus.id,
                 train_size=min(options.words, len(corpus.tokens["train"])),
                 val_size=min(options.words // 5, len(corpus.tokens["valid"])),
+                test_size=min(options.words // 5, len(corpus.tokens["test"])),
                 patience=2, least_rate=1e-7, decay_epochs=(), epochs=options.epochs,
                 orthogonal_rate=0.1 if cell == "orthogonal" else 1.0,
             )

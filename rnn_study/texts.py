@@ -37,6 +37,7 @@ def prepare(study: Study, data: Path | None, corpora: str) -> tuple[Study, Corpu
         "vocabulary": _size("vocabulary", study.vocabulary, len(corpus.words), "words"),
         "train_size": _size("train_size", study.train_size, len(corpus.tokens["train"]), "tokens"),
         "val_size": _size("val_size", study.val_size, len(corpus.tokens["valid"]), "tokens"),
+        "test_size": _size("test_size", study.test_size, len(corpus.tokens["test"]), "tokens"),
     }
     require(sizes["vocabulary"] > 1, "vocabulary", sizes["vocabulary"], "use at least 2 words")
     for name in ("train_size", "val_size"):

@@ -28,7 +28,7 @@ from rnn_study.errors import (
 )
 from rnn_study.tasks import TASKS
 
-NUMERICS = 4
+NUMERICS = 5
 """Raised by hand when a change of the code changes results; part of every trial's id."""
 
 
@@ -45,7 +45,9 @@ class Training:
     train_size: int = 1000
     """Training sequences; of a text, tokens from its beginning (0: all)."""
     val_size: int = 1000
-    """Validation sequences; of a text, tokens from its beginning, and likewise of the test text."""
+    """Validation sequences; of a text, tokens from its beginning (0: all)."""
+    test_size: int = 0
+    """Tokens of the test text, from its beginning (0: all); of a task that reads a text."""
     decay_epochs: tuple[int, ...] | Mapping[str, tuple[int, ...]] = (500, 1000, 2000)
     """Epochs after which the learning rate is multiplied by --decay: for all cells, or for those
     named alone, as `lstm=500,1000`."""
@@ -84,7 +86,7 @@ class Training:
         least = 0 if task is not None and task.reads_text else 1
         for name in ("train_size", "val_size"):
             self._set(name, require_whole(name, getattr(self, name), least))
-        for name in ("patience", "vocabulary"):
+        for name in ("test_size", "patience", "vocabulary"):
             self._set(name, require_whole(name, getattr(self, name), 0))
         self._set("decay_epochs", by_cell("decay_epochs", self.decay_epochs, _epochs))
         self._set("decay", require_positive("decay", self.decay))
@@ -173,7 +175,8 @@ class Trial(Training):
         Of those with the recurrent matrix, and of what the task says of its own.
         """
         task = TASKS[self.task]
-        sequences = self.epochs * (3 * self.train_size + self.val_size)  # backward costs twice
+        # backward costs twice
+        sequences = self.epochs * (3 * self.train_size + self.val_size + self.test_size)
         steps = sequences * (1 if task.reads_text else self.length)
         return steps * (2.0 * CELLS[self.cell].gates * self.hidden**2 + task.cost(self))
 
@@ -251,6 +254,7 @@ def _epochs(name: str, values: Any) -> tuple[int, ...]:
 
 
 _ABSENT = {
+    "test_size": 0,
     "dynamics_every": 0,
     "data_seeds": 1,
     "tf32": False,

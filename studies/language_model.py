@@ -42,7 +42,7 @@ LAPTOP = replace(
 )  # fmt: skip
 SMOKE = replace(
     LAPTOP, name="language-model-smoke", lengths=(20,), seeds=range(2), hidden=32, epochs=4,
-    train_size=4000, val_size=1000, dynamics_every=2,
+    train_size=4000, val_size=1000, test_size=1000, dynamics_every=2,
 )  # fmt: skip
 PRESETS = {
     "smoke": Preset(study=SMOKE, description="does it run here? about a minute on 2 cores"),

@@ -18,7 +18,7 @@ from rnn_study.flags.words import written
 from rnn_study.tasks import TASKS
 
 SCRIPT = Path(__file__).parents[1] / "studies" / "symbol_length.py"
-OF_TEXTS = ("dropout", "vocabulary", "words", "corpus")
+OF_TEXTS = ("test_size", "dropout", "vocabulary", "words", "corpus")
 """Fields that the symbol task refuses."""
 ACCURACY = TASKS["symbol"].metric
 

@@ -83,7 +83,7 @@ class SequenceTask(Task):
             training.batch,
             f"use a divisor of train_size = {training.train_size}",
         )
-        for name, none in (("dropout", 0.0), ("vocabulary", 0), ("words", ())):
+        for name, none in (("test_size", 0), ("dropout", 0.0), ("vocabulary", 0), ("words", ())):
             value = getattr(training, name)
             require(value == none, name, value, "only a task that reads a text has it")
 

@@ -119,7 +119,7 @@ def _footprint_of_reading(shape: Trial) -> Footprint:
         keys = words.new_empty(1, dtype=torch.int64)
         segment = Segment(words, words)
         reading.update_(network, shape, flat, adam, correction, segment, state, keys)
-    data = 4 * (shape.train_size + 2 * shape.val_size)
+    data = 4 * (shape.train_size + shape.val_size + shape.test_size)
     return Footprint(2 * 3 * 4 * network.size, data, alive.most)
 
 

@@ -66,7 +66,7 @@ def streams_of(trial: Trial, corpora: Path | None, device: torch.device) -> dict
     require(corpora is not None, "corpora", corpora, "give the folder of corpora")
     assert corpora is not None
     corpus = Corpus.open(corpora, trial.corpus)
-    sizes = {"train": trial.train_size, "valid": trial.val_size, "test": trial.val_size}
+    sizes = {"train": trial.train_size, "valid": trial.val_size, "test": trial.test_size}
     made = [
         Streams(corpus.read(split, trial.vocabulary, size), trial.batch, trial.length, device)
         for split, size in sizes.items()
