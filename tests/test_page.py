@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import io
+import itertools
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,10 +16,13 @@ from example_runs import grid, histories_of, run
 from PIL import Image
 from web import Web
 
-from rnn_study.flags.again import command
+from rnn_study.config import Study
+from rnn_study.flags.again import NONE, command, options
+from rnn_study.flags.study import Preset, parse
 from rnn_study.reporting import files, page
 from rnn_study.reporting.page import Page
 from rnn_study.reporting.tables import Shown
+from rnn_study.search import Search
 
 ENVIRONMENT = {"python": "3.11.7", "torch": "2.13.0", "git_commit": "0123abc", "host": "secret"}
 
@@ -133,12 +138,48 @@ class TestCommand:
             "--tie-seeds --seeds 3:9 --decay-epochs --lengths 50 70",
             "--learning-rate 1e-4:1e-2 --search-trials 7 --search-seeds 3 --search-stop never",
             "--cells lstm orthogonal --learning-rate lstm=1e-3:1e-1 orthogonal=0.001",
+            "--learning-rate 0.00123456789 --clip 0.3333333333333333 --least-rate 1e-300",
+            "--learning-rate 0.00012345678:123456789.5 --search-seed 1234567890123",
+            "--decay-epochs lstm= orthogonal=7 --seeds 2 1 0 --data-seed 10000000",
         ],
     )
     def test_what_it_says_asks_for_the_study(self, ask, home, script, line):
         study = ask(line).study
         words = command(script.PRESETS, study)
         assert ask(words.removeprefix("python symbol_length.py ")).study == study
+
+    def test_of_a_text_it_says_the_folder_or_takes_a_preset_without(self, home):
+        own = Study(
+            name="own", task="language", cells=("lstm",), lengths=(20,), seeds=(0,), hidden=32,
+            epochs=4, batch=20, train_size=0, val_size=0, learning_rate=3e-3, decay_epochs=(),
+        )  # fmt: skip
+        large, folder = replace(own, name="large", hidden=800, epochs=1000), Path("a text")
+        presets = {
+            "laptop": Preset(study=own, description=""),
+            "paper": Preset(study=large, data=folder, description=""),
+        }
+        for words in (("-",), ("-1", "&"), ("a b", "'", "é")):
+            for study, data in itertools.product((own, large), (None, folder, Path("another"))):
+                asked = replace(study, words=words)
+                line = shlex.split(command(presets, asked, data))
+                found = parse(presets, "", line[2:])
+                assert (found.study, found.data) == (asked, data)
+        assert "None" not in command(presets, large)
+        for words in (("--", "is"), ("--help",), ("--seeds", "4")):
+            assert command(presets, replace(own, words=words)) == NONE
+
+    def test_searches_of_different_options_are_a_presets_alone(self, home, script):
+        searches = {"lstm": Search(1e-4, 1e-1, trials=3), "orthogonal": Search(1e-3, 1e-1)}
+        study = replace(script.SMOKE, cells=("lstm", "orthogonal"), learning_rate=searches)
+        assert command(script.PRESETS, study) == NONE
+        assert options(study)["search_trials"] == {"lstm": 3, "orthogonal": 16}
+        assert options(study)["search_round"] == 4
+        presets = script.PRESETS | {"smoke": Preset(study=study, description="")}
+        line = command(presets, replace(study, epochs=9))
+        assert line == "python symbol_length.py --preset smoke --epochs 9"
+        for flags, trials in (([], (3, 16)), (["--search-trials", "5"], (5, 5))):
+            asked = parse(presets, "", ["--preset", "smoke", *flags]).study.searches()
+            assert tuple(search.trials for search in asked.values()) == trials
 
     def test_of_two_presets_it_takes_the_nearer(self, home, script):
         study = replace(script.SMOKE, seeds=range(5), epochs=9)

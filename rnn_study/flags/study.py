@@ -10,7 +10,7 @@ import difflib
 import sys
 import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, make_dataclass
+from dataclasses import dataclass, field, fields, make_dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
@@ -21,7 +21,7 @@ from rich.table import Table
 
 from rnn_study.cells import CELLS
 from rnn_study.config import Study, Training
-from rnn_study.errors import InvalidInput, require, require_member
+from rnn_study.errors import InvalidInput, require_member
 from rnn_study.execution import Execution
 from rnn_study.flags.words import Range, checked, reader
 from rnn_study.phrases import count
@@ -122,16 +122,17 @@ def parse(presets: Mapping[str, Preset], question: str, argv: Sequence[str]) -> 
 
 def _searched(rate: Any, options: Mapping[str, Any], defaults: Search) -> Any:
     """A learning rate as it was read, its ranges made into searches with these options."""
-    rates = rate if isinstance(rate, Mapping) else {"": rate}
-    ranges = (Range, Search)  # of the command line, or of the preset
-    made = {
-        cell: Search(each.low, each.high, **options) if isinstance(each, ranges) else each
-        for cell, each in rates.items()
-    }
+    given = {name: v for name, v in options.items() if v != getattr(defaults, name)}
+    made = {}
+    for cell, each in (rate if isinstance(rate, Mapping) else {"": rate}).items():
+        if isinstance(each, Range):  # of the command line
+            made[cell] = Search(each.low, each.high, **options)
+        else:
+            made[cell] = replace(each, **given) if isinstance(each, Search) else each
     if not any(isinstance(each, Search) for each in made.values()):
-        for name, value in options.items():
+        for name, value in given.items():
             unused = "give a range to search: --learning-rate LOW:HIGH"
-            require(value == getattr(defaults, name), f"search_{name}", value, unused)
+            raise InvalidInput(f"search_{name}", value, unused)
     return made if isinstance(rate, Mapping) else made[""]
 
 

@@ -168,13 +168,13 @@ def _rate(word: str) -> float | Range:
 
 
 def _epochs(words: list[str]) -> Any:
-    """`500 1000` for all cells, or `lstm=500,1000 orthogonal=800` for those alone."""
+    """`500 1000` for all cells, or `lstm=500,1000 orthogonal=` (none) for those."""
     if not any("=" in word for word in words):
         return _several(int, "use whole numbers")(words)
     unreadable = Unreadable(words, f"use whole numbers, or CELL=N,N with {', '.join(CELLS)}")
     pairs = [word.partition("=") for word in words]
     try:
-        epochs = {cell: tuple(map(int, text.split(","))) for cell, _, text in pairs}
+        epochs = {cell: tuple(map(int, text.split(",") if text else ())) for cell, _, text in pairs}
     except ValueError:
         return unreadable
     return epochs if len(epochs) == len(words) and set(epochs) <= set(CELLS) else unreadable
@@ -183,12 +183,18 @@ def _epochs(words: list[str]) -> Any:
 def written(name: str, value: Any) -> list[str]:
     """How `value` is written on the command line."""
     if isinstance(value, Search):
-        return [f"{value.low:g}:{value.high:g}"]
+        return [f"{_number(value.low)}:{_number(value.high)}"]
     if isinstance(value, Mapping):
-        return [f"{cell}={','.join(written('', each))}" for cell, each in value.items()]
+        return [f"{cell}={','.join(written(name, each))}" for cell, each in value.items()]
     if isinstance(value, Sequence) and not isinstance(value, str):
         low, high = (value[0], value[-1] + 1) if name.endswith("seeds") else (0, 0)
         if high > low and tuple(value) == tuple(range(low, high)):
             return [f"{low}:{high}" if low else f"{high}"]
         return [word for item in value for word in written("", item)]
-    return [f"{value:g}" if isinstance(value, float) else str(value)]
+    return [_number(value) if isinstance(value, float) else str(value)]
+
+
+def _number(value: float) -> str:
+    """In six digits where they say it all."""
+    short = f"{value:g}"
+    return short if float(short) == value else repr(value)
