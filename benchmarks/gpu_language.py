@@ -80,7 +80,8 @@ def pack(cell: str, corpus: Corpus, options: argparse.Namespace) -> Pack:
                 task="language", cell=cell, length=80, learning_rate=options.rate, seed=seed,
                 hidden=options.hidden, batch=100, vocabulary=len(corpus.words), dropout=0.5,
                 train_size=len(corpus.tokens["train"]), val_size=len(corpus.tokens["valid"]),
-                test_size=len(corpus.tokens["test"]), corpus=corpus.id, patience=options.patience, least_rate=1e-7, decay_epochs=(),
+                test_size=len(corpus.tokens["test"]), corpus=corpus.id,
+                patience=options.patience, least_rate=1e-7, decay_epochs=(),
                 orthogonal_rate=options.orthogonal_rate if cell == "orthogonal" else 1.0,
                 epochs=options.epochs, tf32=options.tf32,
             )

@@ -25,7 +25,7 @@ STUDY = Study(
 def data(tmp_path) -> Path:
     """A folder of texts, the test text longer than the validation text."""
     for split, count in WORDS.items():
-        words = "<unk> one two three four ".split() * (count // 5)
+        words = ["<unk>", "one", "two", "three", "four"] * (count // 5)
         (tmp_path / f"{split}.txt").write_text(" ".join(words))
     return tmp_path
 

@@ -9,8 +9,8 @@ from rnn_study.config import Trial
 
 TRIAL = Trial(
     task="language", cell="lstm", length=7, learning_rate=1e-2, seed=0, hidden=11, epochs=2,
-    batch=3, train_size=200, val_size=90, test_size=110, vocabulary=61, dropout=0.5, decay_epochs=(),
-    corpus="6c814f6de9b2602a",
+    batch=3, train_size=200, val_size=90, test_size=110, vocabulary=61, dropout=0.5,
+    decay_epochs=(), corpus="6c814f6de9b2602a",
 )  # fmt: skip
 """The last segment of the text is shorter than the others."""
 
