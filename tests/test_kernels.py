@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 import torch
 from small import normal, parameters, require_grad
+from torch.utils._python_dispatch import TorchDispatchMode
 
 pytestmark = pytest.mark.skipif(find_spec("triton") is None, reason="needs triton")
 
@@ -39,11 +40,15 @@ def run(code: str, interpret: bool) -> str:
 
 
 def values_and_gradients(cell, start, x, state):
-    """What a scan gives, and what flows back from outputs and last state, each with weights."""
+    """What a scan gives, and what flows back from outputs and last state, each with weights.
+
+    The outputs are read as at every step of a sequence: their gradient is not contiguous.
+    """
     params, x, state = require_grad(start), x.clone().requires_grad_(), state.clone()
     state.requires_grad_()
     outputs, last = cell.scan(cell.weights(params), x, state)
-    weighed = (outputs * outputs.new_tensor(0.5)).cos().sum() + last.sin().sum()
+    read = outputs.transpose(1, 2).flatten(1, 2)
+    weighed = (read * read.new_tensor(0.5)).cos().sum() + last.sin().sum()
     return outputs, last, *torch.autograd.grad(weighed, [*params.values(), x, state])
 
 
@@ -75,6 +80,33 @@ def compare(device: str) -> None:
             for one, other in zip(found, expected + expected[:2], strict=True):
                 assert (one - other).norm() <= close * other.norm()
             print(kernel.__name__, members, steps, batch, inputs, hidden, "agree")
+
+
+class Copies(TorchDispatchMode):
+    """Counts them."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.count += func is torch.ops.aten.clone.default
+        return func(*args, **(kwargs or {}))
+
+
+def count_copies() -> None:
+    """Fails if there are more of them in more steps."""
+    from rnn_study.cells import LSTM, Orthogonal
+    from rnn_study.kernels import lstm, orthogonal, wide_lstm
+
+    for cell, kernel in ((Orthogonal(), orthogonal), (LSTM(), lstm), (LSTM(), wide_lstm)):
+        cell.scan = kernel.scan
+        counts = set()
+        for steps in (2, 5):
+            x, state = normal(1, steps, 3, 2), normal(1, 3, cell.state_size(4))
+            with Copies() as copies:
+                values_and_gradients(cell, parameters(cell, 1, 2, 4), x, state)
+            counts.add(copies.count)
+        assert len(counts) == 1, (kernel.__name__, counts)
+        print(kernel.__name__, "copies once")
 
 
 def compare_losses(device: str) -> None:
@@ -134,6 +166,10 @@ for kernel, (sizes, options) in (
 def test_kernels_agree_with_the_plain_scans():
     out = run("from test_kernels import compare; compare('cpu')", True)
     assert out.count("agree") == 4 * len(SIZES)
+
+
+def test_no_step_copies_the_gradient_of_all():
+    assert run("from test_kernels import count_copies; count_copies()", True).count("once") == 3
 
 
 def test_the_loss_agrees_with_torch_s():

@@ -114,6 +114,9 @@ class _Scan(torch.autograd.Function):
         d_c = torch.zeros_like(cells[:, 0])
         if d_last_c is not None:
             d_c[..., :hidden] = d_last_c
+        d_outputs, d_last_h = (
+            None if each is None else each.contiguous() for each in (d_outputs, d_last_h)
+        )
         for t in reversed(range(steps)):
             _backward(packed, gates, cells, d_gates, d_c, d_outputs, d_last_h, hidden, t)
         d_weight = unpack(times(taped[:, :steps], d_gates), hidden)
@@ -175,8 +178,8 @@ def _backward(
     is_last = t == steps - 1
     backward_kernel[grid](
         packed, gates, cells, d_gates, d_c,
-        d_c if d_outputs is None else d_outputs.contiguous(),
-        d_c if d_last is None else d_last.contiguous(),
+        d_c if d_outputs is None else d_outputs,
+        d_c if d_last is None else d_last,
         t, steps, batch, hidden, units, packed.shape[2],
         GIVEN=d_outputs is not None, ENDS=is_last and d_last is not None, LAST=is_last,
         ROWS=tiles.rows, UNITS=tiles.units, PARTS=GRADIENT_PARTS, INNER=tiles.inner,
