@@ -13,7 +13,7 @@ from small import TRIAL, B, H, I, S, T, normal, parameters, require_grad, result
 from rnn_study.cells import CELLS, Cell
 from rnn_study.cells.exponential import matrix_exp
 from rnn_study.cells.lstm import to_torch
-from rnn_study.cells.orthogonal import is_orthogonal
+from rnn_study.cells.orthogonal import SQUARINGS, is_orthogonal
 from rnn_study.cells.stable_lstm import is_contractive, is_rescaled
 from rnn_study.training import Checkpoints
 
@@ -59,6 +59,17 @@ def test_matrix_exp_needs_not_read_the_norm(norm):
     assert not needed or matrix_exp(matrix, needed - 1).isnan().all()
     meta = matrix.to("meta").requires_grad_()  # there is none to read
     assert torch.autograd.grad(matrix_exp(meta, 8).sum(), meta)[0].shape == matrix.shape
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def test_what_trains_on_a_gpu_can_be_looked_at_in_float64(monkeypatch, device):
+    monkeypatch.setitem(SQUARINGS, "cpu", SQUARINGS["cuda"])
+    upper = skew(600).triu(1).to(device)
+    trained, seen = (
+        CELLS["orthogonal"].weights({"skew": u})["w_h"] for u in (upper, upper.double())
+    )
+    assert is_orthogonal(trained, eps=1e-5).all()
+    assert is_orthogonal(seen, eps=1e-12).all()
 
 
 @pytest.mark.parametrize("norm", [0.1, 3, 30, 200])

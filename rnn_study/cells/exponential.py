@@ -45,8 +45,8 @@ def matrix_exp(
 
     Without `squarings` the host reads how many are needed. With a number it reads nothing, so that
     a CUDA graph can hold it all: there are always so many, those that a matrix does not need leave
-    it as it is, and norms above 3.3 * 2^`squarings` give NaN. So does a matrix whose sixth power is
-    not finite, and no other does for it.
+    it as it is, and norms above 3.3 (1.1) * 2^`squarings` give NaN. So does a matrix whose sixth
+    power is not finite, and no other does for it.
     """
     return _Exponential.apply(skew, squarings)
 

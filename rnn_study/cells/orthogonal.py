@@ -20,9 +20,10 @@ from rnn_study.kernels import orthogonal_scan
 from rnn_study.native.library import for_tensor
 
 SQUARINGS = {"cpu": None, "meta": 2, "cuda": 8}
-"""Of the exponential, by device: on a CPU as many as a pack needs, most often none or one. A GPU is
-not asked; there members diverge at norms of A - A' above 844. On `meta`, where tensors have no
-values, what to reckon with."""
+"""Of the exponential in training, which is in float32, by device: on a CPU as many as a pack needs,
+most often none or one. A GPU is not asked; there members diverge at norms of A - A' above 844. On
+`meta`, where tensors have no values, what to reckon with. Looks at attractors are in float64, and
+no graph holds them: as many as they need."""
 
 
 class Orthogonal(Cell):
@@ -50,7 +51,9 @@ class Orthogonal(Cell):
 
     def weights(self, params: Parameters) -> Weights:
         upper = params["skew"]
-        squarings = SQUARINGS.get(upper.device.type, SQUARINGS["cuda"])
+        squarings = None
+        if upper.dtype == torch.float32:
+            squarings = SQUARINGS.get(upper.device.type, SQUARINGS["cuda"])
         return {**params, "w_h": exponential_of_upper(upper, squarings)}
 
     def step(
