@@ -17,11 +17,11 @@ from matplotlib.ticker import MaxNLocator
 
 from rnn_study.cells import CELLS
 from rnn_study.config import Trial
-from rnn_study.figures.looks import SMALL, TEXT, label, look
+from rnn_study.figures.looks import SMALL, TEXT, label, look, named
 from rnn_study.figures.orbits import EPOCHS, INK, orbit_diagram_3d
 from rnn_study.figures.portraits import LAST, bar, chosen, limits, scale
 from rnn_study.training import Album
-from rnn_study.training.text_watch import MEAN, answers, probes
+from rnn_study.training.text_watch import FED_BACK, MEAN, answers, probes
 
 Panel = tuple[str, Trial, Album, int, int]
 """What is over it, and which input and output of whose album it shows."""
@@ -31,11 +31,11 @@ def of_run(trial: Trial, album: Album) -> Figure:
     """Every input with every output that is watched: a run's own diagram."""
     outputs = answers(trial.words)
     rows = [
-        [(f"{probe}\n{_shown(o)}", trial, album, b, k) for k, o in enumerate(outputs)]
+        [(f"{_read(probe)}\n{_shown(o)}", trial, album, b, k) for k, o in enumerate(outputs)]
         for b, probe in enumerate(album.probes)
     ]
     figure = _flat(rows, (1.75, 1.4))
-    figure.suptitle(f"{trial.condition}, seed {trial.seed}", fontsize=TEXT, x=0.01, ha="left")
+    figure.suptitle(named(trial), fontsize=TEXT, x=0.01, ha="left")
     return figure
 
 
@@ -44,7 +44,7 @@ def compared(albums: Mapping[str, tuple[Trial, Album]], deep: bool) -> Figure:
     rows = []
     for title, (trial, album) in albums.items():
         seats = (0, len(trial.words))
-        names = [probes(trial.words)[b] for b in seats]
+        names = [_read(probes(trial.words)[b]) for b in seats]
         rows.append(
             [(f"{title}\n{n}", trial, album, b, 0) for n, b in zip(names, seats, strict=True)]
         )
@@ -57,7 +57,7 @@ def of_cell(title: str, trial: Trial, album: Album, deep: bool) -> Figure:
     seats = [b for place in range(min(2, count)) for b in (place, count + place)]
     rows = [
         [
-            (f"{album.probes[b]}\n{_shown(o)}", trial, album, b, k)
+            (f"{_read(album.probes[b])}\n{_shown(o)}", trial, album, b, k)
             for k, o in enumerate(answers(trial.words))
         ]
         for b in seats
@@ -97,6 +97,12 @@ def repetition(rows: Any, ax: Axes) -> Axes:
     ax.tick_params(labelsize=SMALL)
     ax.spines[["top", "right"]].set_visible(False)
     return ax
+
+
+def _read(probe: str) -> str:
+    """What the network reads: `"is" held` or `"is" fed back`."""
+    word = probe.removesuffix(FED_BACK)
+    return f'"{word}"{FED_BACK if probe != word else " held"}'
 
 
 def _shown(output: str) -> str:

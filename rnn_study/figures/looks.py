@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.legend_handler import HandlerTuple
 from matplotlib.lines import Line2D
 
+from rnn_study.config import Trial
 from rnn_study.tasks import Metric
 
 TEXT: Final = 9.0
@@ -52,6 +53,11 @@ def label(cell: str) -> str:
     """A cell's name for people: `stable_lstm` is "stable LSTM"."""
     words = cell.split("_")
     return " ".join(word.upper() if word in ("lstm", "gru", "rnn") else word for word in words)
+
+
+def named(trial: Trial) -> str:
+    """A trial in a line, for people: `stable LSTM, length 50, rate 0.01, seed 3`."""
+    return f"{label(trial.cell)}{trial.condition.removeprefix(trial.cell)}, seed {trial.seed}"
 
 
 def setting(value: Any) -> str:

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from rnn_study.config import Trial
-from rnn_study.figures.looks import LOOKS, SMALL, TEXT
+from rnn_study.figures.looks import LOOKS, SMALL, TEXT, named
 from rnn_study.figures.orbits import EPOCHS, orbit_diagram_3d
 from rnn_study.tasks import sequence_task
 from rnn_study.training import Album
@@ -65,7 +65,7 @@ def of_run(trial: Trial, album: Album) -> Figure:
         )  # fmt: skip
     figure.supxlabel("epoch", fontsize=TEXT)
     figure.supylabel("outputs visited", fontsize=TEXT)
-    figure.suptitle(f"{trial.condition}, seed {trial.seed}", fontsize=TEXT, x=0.01, ha="left")
+    figure.suptitle(named(trial), fontsize=TEXT, x=0.01, ha="left")
     return figure
 
 
