@@ -29,6 +29,7 @@ from rnn_study.tasks.corpus import Corpus
 from rnn_study.texts import prepare
 
 if TYPE_CHECKING:
+    from rnn_study.reporting.files import Written
     from rnn_study.reporting.tables import Shown
     from rnn_study.scheduling import Report
 
@@ -114,16 +115,16 @@ def _show(request: Request, outcome: Report, question: str, again: str) -> None:
     found = None
     more: dict[str, Shown] = {}
     if study.searches():
-        written += searches.write(study, outcome.search, folder)
+        written |= searches.write(study, outcome.search, folder)
         more["learning_rates"] = searches.table(study, outcome.search)
     of_text: Mapping[str, Shown] = {}
     if TASKS[study.task].reads_text:
         of_text, made = _write_texts(request, outcome)
-        written += made
+        written |= made
         more |= of_text
     elif study.dynamics_every:
         found, made = _write_attractors(request, outcome)
-        written += made
+        written |= made
         more["attractors"] = tables.attractors(found)
     _write_page(request, outcome, written, more, question, again)
     if isinstance(execution.storage, str):
@@ -165,7 +166,7 @@ def _show(request: Request, outcome: Report, question: str, again: str) -> None:
 def _write_page(
     request: Request,
     outcome: Report,
-    written: Sequence[Path],
+    written: Written,
     more: Mapping[str, Shown],
     question: str,
     again: str,
@@ -181,7 +182,7 @@ def _write_page(
     tracking.describe(uri, study, shown.description(), path)
 
 
-def _write_attractors(request: Request, outcome: Report) -> tuple[pd.DataFrame, list[Path]]:
+def _write_attractors(request: Request, outcome: Report) -> tuple[pd.DataFrame, Written]:
     """The table over the seeds, and the files of tables and figures."""
     from rnn_study import tracking
     from rnn_study.reporting import attractors
@@ -196,7 +197,7 @@ def _write_attractors(request: Request, outcome: Report) -> tuple[pd.DataFrame, 
     )
 
 
-def _write_texts(request: Request, outcome: Report) -> tuple[dict[str, Shown], list[Path]]:
+def _write_texts(request: Request, outcome: Report) -> tuple[dict[str, Shown], Written]:
     """The tables of language models, and the files of tables and figures."""
     from rnn_study import tracking
     from rnn_study.reporting import language

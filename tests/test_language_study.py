@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from commands import ROOT, Storage, wait_until
+from web import Web
 
-from rnn_study import sample, tracking
+from rnn_study import aggregate, figures, sample, tracking
 from rnn_study.flags import script
 from rnn_study.tasks import grammar
 
@@ -82,13 +83,26 @@ def test_tables_say_what_the_runs_found(done):
 
 def test_every_figure_is_there_and_on_the_page(done):
     storage, _ = done
-    figures = {path.stem for path in storage.results.glob("*.png")}
+    drawn = {path.stem for path in storage.results.glob("*.png")}
     cells = [f"orbits_{cell}{end}" for cell in ("lstm", "orthogonal") for end in ("", "_2d")]
-    assert figures >= {"orbits", "orbits_2d", "repetition", "training_histories", *cells}
-    page = (storage.results / "report.html").read_text()
-    assert "When fed-back text repeats itself" in page and page.count("data:image/png") == len(
-        figures
-    )
+    assert drawn >= {"orbits", "orbits_2d", "repetition", "training_histories", *cells}
+    page = Web((storage.results / "report.html").read_text())
+    assert "When fed-back text repeats itself" in page.text
+    assert set(page.pictures) == drawn
+    assert "fed back, against the epoch: the best seed of each cell." in page.text
+    assert "orthogonal, seed" in page.text and "every output under every input" not in page.text
+
+
+def test_panels_say_what_the_network_reads(done):
+    storage, _ = done
+    run = storage.runs.iloc[0]
+    trial, album = aggregate.trial_of(run), tracking.read_album(storage.uri, run["run_id"])
+    figure = figures.language.compared({"LSTM": (trial, album)}, deep=False)
+    titles = [ax.get_title() for ax in figure.axes]
+    assert titles == ['LSTM\n"is" held', 'LSTM\n"is" fed back']
+    every = figures.language.of_run(trial, album)
+    assert every.axes[-1].get_title().startswith('"unk" fed back\n')
+    assert every.get_suptitle() == f"LSTM, length {trial.length}, rate 0.003, seed {trial.seed}"
 
 
 def test_the_same_again_trains_nothing_and_another_folder_of_the_same_text_neither(done, tmp_path):

@@ -57,6 +57,7 @@ def test_every_figure_is_inside_and_nothing_is_fetched(shown):
     files = {path.stem: path for path in folder.glob("*.png")}
     assert set(web.pictures) == set(files) == {"accuracy_by_length", "training_histories"}
     assert web.fetched == list(web.pictures.values())
+    assert "By sequence length: every seed a dot, a cell's medians as bars." in web.text
     assert not {"script", "link", "iframe", "object", "embed"} & set(web.tags)
     for name, source in web.pictures.items():
         kind, _, data = source.partition(",")

@@ -121,7 +121,7 @@ def write(
     bifurcations: pd.DataFrame,
     albums: Albums,
     folder: Path,
-) -> tuple[pd.DataFrame, list[Path]]:
+) -> tuple[pd.DataFrame, files.Written]:
     """Writes tables and figures into `folder`; returns the table over the seeds, and their paths.
 
     attractors as CSV, Markdown and LaTeX; bifurcations.csv; orbits as PNG and PDF, and orbits_CELL
@@ -131,15 +131,18 @@ def write(
     paths = files.write_table(folder / "attractors", tables.attractors(table))
     of_runs = runs[["trial_id", "cell", "length", "learning_rate", "seed"]]
     listed = of_runs.merge(bifurcations, on="trial_id").drop(columns="trial_id")
-    paths.append(files.write_text(folder / "bifurcations.csv", listed.to_csv(index=False)))
+    paths[files.write_text(folder / "bifurcations.csv", listed.to_csv(index=False))] = ""
     drawn = _drawn(runs, albums)
     with files.own_style():
         if drawn:
-            paths += files.write_figure(folder / "orbits", figures.portraits.compared(drawn))
+            figure = figures.portraits.compared(drawn)
+            caption = "Orbits under a constant input, against the epoch: one network of each cell."
+            paths |= files.write_figure(folder / "orbits", figure, caption)
         for title, (trial, album) in drawn.items():
             if len(sequence_task(trial.task).answers) > 1:
                 figure = figures.portraits.all_pairs(title, trial, album)
-                paths += files.write_figure(folder / f"orbits_{trial.cell}", figure)
+                caption = f"{title}: orbits of every output under every input, against the epoch."
+                paths |= files.write_figure(folder / f"orbits_{trial.cell}", figure, caption)
     return table, paths
 
 

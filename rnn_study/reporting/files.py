@@ -25,6 +25,9 @@ from rnn_study.reporting import tables
 from rnn_study.reporting.tables import GAP, Shown, interval, number, words
 from rnn_study.tasks import Metric
 
+Written = dict[Path, str]
+"""Files that were written, and what is to be seen on those that are figures."""
+
 
 def notes(metric: Metric) -> dict[str, str]:
     """What the tables show, for those who read them elsewhere."""
@@ -49,9 +52,7 @@ def notes(metric: Metric) -> dict[str, str]:
     }
 
 
-def write(
-    runs: pd.DataFrame, histories: Mapping[str, pd.DataFrame], folder: Path | str
-) -> list[Path]:
+def write(runs: pd.DataFrame, histories: Mapping[str, pd.DataFrame], folder: Path | str) -> Written:
     """Write the tables, the runs and both figures into `folder`, and return their paths.
 
     length_table, seed_sensitivity and those of `tables` as CSV (for machines, in full),
@@ -61,20 +62,24 @@ def write(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     metric, made = aggregate.metric_of(runs), shown(runs)
-    paths = [write_text(folder / "runs.csv", _csv(runs))]
+    paths = {write_text(folder / "runs.csv", _csv(runs)): ""}
     for name, table in made.items():
-        paths += write_table(folder / name, table)
+        paths |= write_table(folder / name, table)
     with own_style():
         series = [*aggregate.conditions(runs, ["cell", *aggregate.distinguishing(runs)])]
         # each has an entry in the legend
         by_length = Figure(figsize=(6.5, 3.3 + 0.1 * len(series)), layout="constrained")
         figures.metric_by_length(runs, by_length.subplots())
-        drawn = {
-            f"{metric.title.replace(' ', '_')}_by_length": by_length,
-            "training_histories": figures.training_histories(histories, runs),
-        }
-        for name, figure in drawn.items():
-            paths += write_figure(folder / name, figure)
+        paths |= write_figure(
+            folder / f"{metric.title.replace(' ', '_')}_by_length",
+            by_length,
+            "By sequence length: every seed a dot, a cell's medians as bars.",
+        )
+        paths |= write_figure(
+            folder / "training_histories",
+            figures.training_histories(histories, runs),
+            "Every seed a line: validation solid, training dashed.",
+        )
     return paths
 
 
@@ -107,22 +112,23 @@ def write_text(path: Path, text: str) -> Path:
     return _replace(path, lambda draft: draft.write_text(text, encoding="utf-8", newline="\n"))
 
 
-def write_table(path: Path, shown: Shown) -> list[Path]:
+def write_table(path: Path, shown: Shown) -> Written:
     """Writes `path`.csv, `path`.md and `path`.tex."""
     texts = {
         "csv": _csv(shown.table.reset_index()),
         "md": markdown(shown),
         "tex": _latex(shown.text, shown.note),
     }
-    return [write_text(path.with_name(f"{path.name}.{kind}"), text) for kind, text in texts.items()]
+    names = {kind: path.with_name(f"{path.name}.{kind}") for kind in texts}
+    return {write_text(names[kind], text): "" for kind, text in texts.items()}
 
 
-def write_figure(path: Path, figure: Figure) -> list[Path]:
+def write_figure(path: Path, figure: Figure, caption: str) -> Written:
     """Writes `path`.png and `path`.pdf; equal figures are equal files."""
-    return [
-        _replace(path.with_name(f"{path.name}.{kind}"), partial(_save, figure, kind))
+    return {
+        _replace(path.with_name(f"{path.name}.{kind}"), partial(_save, figure, kind)): caption
         for kind in ("png", "pdf")
-    ]
+    }
 
 
 def _save(figure: Figure, kind: str, path: Path) -> None:

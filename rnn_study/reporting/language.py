@@ -129,33 +129,44 @@ def tables(runs: pd.DataFrame, histories: Mapping[str, pd.DataFrame]) -> dict[st
 
 def write(
     runs: pd.DataFrame, histories: Mapping[str, pd.DataFrame], albums: Albums, folder: Path
-) -> tuple[dict[str, Shown], list[Path]]:
+) -> tuple[dict[str, Shown], files.Written]:
     """Writes tables and figures into `folder`; returns the tables, and all paths.
 
     perplexity and repetition as CSV, Markdown and LaTeX; texts.csv, a row a text that was fed back;
     repetition, orbits and orbits_CELL, and these with the change in a step (`_2d`), as PNG and PDF.
     """
-    found, paths = tables(runs, histories), []
+    found, paths = tables(runs, histories), files.Written()
     for name, shown in found.items():
-        paths += files.write_table(folder / name, shown)
+        paths |= files.write_table(folder / name, shown)
     rows = repetitions(runs, histories)
     if not len(rows):
         return found, paths
     text = rows.to_csv(index=False, lineterminator="\n")
-    paths.append(files.write_text(folder / "texts.csv", text))
+    paths[files.write_text(folder / "texts.csv", text)] = ""
     drawn = _drawn(runs, albums)
     with files.own_style():
         figure = Figure(figsize=(6.5, 3.4), layout="constrained")
         figures.language.repetition(rows, figure.subplots())
-        paths += files.write_figure(folder / "repetition", figure)
+        caption = "Words until fed-back text repeats itself: every seed and first word a dot."
+        paths |= files.write_figure(folder / "repetition", figure, caption)
         for deep in (False, True):
-            end = "_2d" if deep else ""
+            end, visited = (
+                ("_2d", "visited, and their change in a step,") if deep else ("", "visited")
+            )
             if drawn:
                 figure = figures.language.compared(drawn, deep)
-                paths += files.write_figure(folder / f"orbits{end}", figure)
+                caption = (
+                    f"The mean of the outputs {visited} with a word held and with the network's "
+                    "own words fed back, against the epoch: the best seed of each cell."
+                )
+                paths |= files.write_figure(folder / f"orbits{end}", figure, caption)
             for title, (trial, album) in drawn.items():
                 figure = figures.language.of_cell(title, trial, album, deep)
-                paths += files.write_figure(folder / f"orbits_{trial.cell}{end}", figure)
+                caption = (
+                    f"{title}, the best of this cell: outputs {visited} with words held and fed "
+                    "back, against the epoch."
+                )
+                paths |= files.write_figure(folder / f"orbits_{trial.cell}{end}", figure, caption)
     return found, paths
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
 from itertools import groupby
@@ -27,7 +27,7 @@ from rnn_study.flags.study import explained
 from rnn_study.flags.words import written
 from rnn_study.phrases import count, seeds
 from rnn_study.reporting import files
-from rnn_study.reporting.files import write_text
+from rnn_study.reporting.files import Written, write_text
 from rnn_study.reporting.tables import Shown
 from rnn_study.search import Search
 
@@ -51,14 +51,6 @@ _TITLES: Final = {
     "attractors": "Attractors",
     "perplexity": "Perplexity",
     "repetition": "When fed-back text repeats itself",
-}
-_CAPTIONS: Final = {
-    "_by_length": "By sequence length: every seed a dot, a cell's medians as bars.",
-    "training_histories": "Every seed a line: validation solid, training dashed.",
-    "search": "Searches: the seeds of every proposed rate; the line is the rate found.",
-    "repetition": "Words until fed-back text repeats itself: every seed and first word a dot.",
-    "orbits_": "{cell}: orbits of every output under every input, against the epoch.",
-    "orbits": "Orbits under a constant input, against the epoch: one network of each cell.",
 }
 _LEFT: Final = ("cell", "other", "setting", "is", "at the end")
 
@@ -91,7 +83,7 @@ class Page:
     runs: pd.DataFrame
     more: Mapping[str, Shown]
     """Tables by name beside those of the runs: of searches, of attractors."""
-    files: Sequence[Path]
+    files: Written
     """What the study's folder has; the page shows its PNG files."""
     environment: Mapping[str, str]
     """What the runs were made with, as text by name."""
@@ -105,8 +97,8 @@ class Page:
             summary=summary(self.runs),
             tables={name: _drawn(name, shown) for name, shown in self.tables.items()},
             figures=[
-                {"name": path.stem, "title": _caption(path.stem), "png": _png(path)}
-                for path in self.files
+                {"name": path.stem, "title": caption, "png": _png(path)}
+                for path, caption in self.files.items()
                 if path.suffix == ".png"
             ],
             absent=absent(self.runs),
@@ -211,14 +203,6 @@ def _versions(values: Mapping[str, str]) -> _Table:
     """What the study was made with."""
     heads = [[_Head("", 1, True), _Head("version", 1, True)]]
     return _Table("Made with", heads, [list(pair) for pair in values.items()], [True, True])
-
-
-def _caption(name: str) -> str:
-    """What a figure shows, by the name of its file."""
-    for part, words in _CAPTIONS.items():
-        if part in name:
-            return words.format(cell=label(name.removeprefix(part)))
-    return name.replace("_", " ")
 
 
 def _png(path: Path) -> str:

@@ -128,18 +128,20 @@ def found(study: Study, outcomes: Outcomes) -> Group:
     )
 
 
-def write(study: Study, outcomes: Outcomes, folder: Path) -> list[Path]:
+def write(study: Study, outcomes: Outcomes, folder: Path) -> files.Written:
     """Writes into `folder`, and returns the paths of: `table` as learning_rates.csv, .md and .tex;
     search.csv, one row a proposal; search_seeds.csv, one row a proposal and seed; and the figure
     search.png and search.pdf."""
     paths = files.write_table(folder / "learning_rates", table(study, outcomes))
-    paths += [files.write_text(folder / name, text) for name, text in outcomes.texts().items()]
+    for name, text in outcomes.texts().items():
+        paths[files.write_text(folder / name, text)] = ""
     if outcomes.proposals.empty:
         return paths
     metric = TASKS[study.task].metric
     with files.own_style():
         figure = figures.searches.searches(outcomes.proposals, outcomes.seeds, metric)
-        return paths + files.write_figure(folder / "search", figure)
+        caption = "Searches: the seeds of every proposed rate; the line is the rate found."
+        return paths | files.write_figure(folder / "search", figure, caption)
 
 
 def _or_gap(value: float, write: Callable[[float], str]) -> str:
