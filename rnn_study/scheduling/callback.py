@@ -134,7 +134,7 @@ class Listener(tune.Callback):
         """After the last retry. What ended before the crash has not failed."""
         if trial.trial_id not in self._open:  # its process was killed before it could start
             self.on_trial_start(iteration, trials, trial)
-        reason = _reason(trial)
+        reason = reason_of(Path(trial.error_file).read_text())
         members = []
         for member in self._open.pop(trial.trial_id).values():
             state = self._checkpoints.load(member)
@@ -163,10 +163,10 @@ def _pack(trial: TuneTrial) -> Pack:
     return Pack.from_json(trial.config["pack"])
 
 
-def _reason(trial: TuneTrial) -> str:
-    """The line that names the error of a Tune trial's last failure, else that failure's first line:
-    Ray adds much more."""
-    failure = Path(trial.error_file).read_text().rpartition("Failure #")[2]
+def reason_of(failures: str) -> str:
+    """The line that names the error of the last of a pack's failures, else that failure's first
+    line: Ray adds much more, and colours. `failures`: what Tune has written about them."""
+    failure = re.sub(r"\x1b\[[\d;]*m", "", failures).rpartition("Failure #")[2]
     lines = failure.strip().splitlines()[1:]  # the first has its number and time
-    named = [line for line in lines if re.match(r"[\w.]+(Error|Exception|Interrupt)\b", line)]
+    named = [line for line in lines if re.match(r"(\w+\.)*[A-Z]\w*(: |$)", line)]
     return (named[-1:] or lines)[0].strip()
