@@ -40,9 +40,10 @@ def prepare(study: Study, data: Path | None, corpora: str) -> tuple[Study, Corpu
         "test_size": _size("test_size", study.test_size, len(corpus.tokens["test"]), "tokens"),
     }
     require(sizes["vocabulary"] > 1, "vocabulary", sizes["vocabulary"], "use at least 2 words")
-    for name in ("train_size", "val_size"):
+    for name, split in (("train_size", "train"), ("val_size", "valid"), ("test_size", "test")):
         most = sizes[name] // 2
-        allowed = f"use at most {most:,}: each stream needs two of the {sizes[name]:,} tokens"
+        of_split = f"two of the {sizes[name]:,} tokens of {split}.txt"
+        allowed = f"use at most {most:,}: each stream needs {of_split}"
         require(study.batch <= most, "batch", study.batch, allowed)
     for word in study.words:
         corpus.token("words", word, sizes["vocabulary"])

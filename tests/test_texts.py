@@ -11,6 +11,7 @@ from texts import TRIAL
 
 from rnn_study import texts
 from rnn_study.config import Study
+from rnn_study.errors import InvalidInput
 from rnn_study.training.memory import footprint
 from rnn_study.training.streams import streams_of
 
@@ -43,3 +44,12 @@ def test_of_each_text_all_is_read_or_what_was_asked_for(data):
             assert streams[split].steps == (asked.get(size) or there) // trial.batch - 1
     more = replace(TRIAL, test_size=TRIAL.test_size + 100)
     assert footprint(more).data == footprint(TRIAL).data + 400 and more.id != TRIAL.id
+
+
+@pytest.mark.parametrize("split", WORDS)
+def test_a_text_too_short_for_the_batch_is_refused(data, split):
+    (data / f"{split}.txt").write_text("<unk> " * 18)
+    allowed = f"use at most 9: each stream needs two of the 19 tokens of {split}.txt"
+    with pytest.raises(InvalidInput, match=f"batch: 10 is not allowed; {allowed}"):
+        texts.prepare(STUDY, data, str(data / "corpora"))
+    texts.prepare(replace(STUDY, batch=9), data, str(data / "corpora"))
