@@ -29,8 +29,14 @@ CHAOTIC = replace(TRIAL, task="sine", length=37, hidden=2, dynamics_every=1)
 
 def album_of(*scales: float) -> Album:
     """Portraits of the paper's LSTM of two units, its weights scaled."""
-    s = torch.tensor(scales, dtype=torch.float64)
-    drawn = chaotic_lstm.combine(s, torch.zeros_like(s), chaotic_lstm.theta_true())
+    return album_with(torch.tensor(scales)[:, None, None] * chaotic_lstm.theta_true()["w_h"])
+
+
+def album_with(w_h: torch.Tensor) -> Album:
+    """Portraits of LSTMs of two units without input or biases; `w_h` (epochs, 2, 8)."""
+    s = w_h[:, 0, 0]
+    drawn = chaotic_lstm.theta_true() | {"w_h": w_h}
+    drawn = {name: value.expand(len(s), *value.shape[1:]) for name, value in drawn.items()}
     params = {k: v.float().numpy() for k, v in drawn.items()}
     params |= {"w_out": np.ones((len(s), 2, 1), "f4"), "b_out": np.zeros((len(s), 1), "f4")}
     network = Network(CHAOTIC)
@@ -64,6 +70,22 @@ def test_a_birth_has_its_multiplier_and_its_period_and_is_undone_backwards() -> 
         assert 1 < row["multiplier"] < 1.06
         assert row["period"] == pytest.approx(2 * np.pi / np.angle(eigenvalue), rel=0.02)
     assert forth["gains"] and not back["gains"]
+
+
+def test_every_bifurcation_that_is_passed_has_a_row() -> None:
+    """In closed form: with weights of g alone, a unit's own, c' is (1/2 + w / 4) c at the origin,
+    which a unit leaves by a period doubling where w passes -6."""
+    w_h = torch.zeros(2, 2, 8, dtype=torch.float64)
+    w_h[1, 0, 6], w_h[1, 1, 7] = -9, -14
+    table = albums.bifurcations_of(CHAOTIC, album_with(w_h))
+    assert table["bifurcation"].tolist() == ["period doubling"] * 2 and table["gains"].all()
+    # at 6/14 and 6/9 of the way, found at the next eighths
+    expected = [abs(0.5 - 14 / 4 * 4 / 8), abs(0.5 - 9 / 4 * 6 / 8)]
+    assert table["multiplier"].tolist() == pytest.approx(expected)
+    assert table["period"].tolist() == pytest.approx([2, 2])
+    assert (table["kind_before"] == "fixed point").all() and len(set(table["kind_after"])) == 1
+    back = albums.bifurcations_of(CHAOTIC, album_with(w_h.flip(0)))
+    assert back["bifurcation"].tolist() == ["period doubling"] * 2 and not back["gains"].any()
 
 
 def test_where_nothing_changes_there_is_no_row() -> None:
@@ -142,7 +164,7 @@ class TestTable:
             (ids[1], "Neimark-Sacker", True),  # twice in one seed is one seed
             (ids[2], "Neimark-Sacker", False),  # an oscillation ends
             (ids[2], "fold", False),
-            (ids[2], None, False),
+            (ids[2], np.nan, False),
         ):
             bifurcations.append({"trial_id": trial_id, "bifurcation": name, "gains": gains})
         return pd.DataFrame(rows), histories, pd.DataFrame(bifurcations)
@@ -155,6 +177,25 @@ class TestTable:
         assert row["single_low"] == pytest.approx(0.0084, abs=5e-5)
         assert row["single_high"] == pytest.approx(0.9057, abs=5e-5)
         assert (row["final"], row["final_count"]) == ("fixed point", 1)
+
+    def test_what_one_bifurcation_gains_another_does_not(self, frames) -> None:
+        runs, histories, _ = frames
+        first, second, third = runs["trial_id"]
+        rows = [(first, "Neimark-Sacker", True), (first, "pitchfork", False)]
+        rows += [(second, "Neimark-Sacker", False), (second, "fold", True)]
+        rows += [(third, np.nan, False)]
+        passed = pd.DataFrame(rows, columns=["trial_id", "bifurcation", "gains"])
+        (row,) = attractors.attractor_table(runs, histories, passed).to_dict("records")
+        assert (row["neimark_sacker"], row["others"]) == (1, 2)
+
+    def test_what_is_undecided_comes_last_among_equals(self, frames) -> None:
+        runs, histories, bifurcations = frames
+        for trial_id, kind in zip(runs["trial_id"], (0, 3, 0), strict=True):
+            histories[trial_id].loc[5, column("0.218", "kind")] = kind
+        both = attractors.attractor_table(runs[:2], histories, bifurcations).iloc[0]
+        assert (both["final"], both["final_count"]) == ("quasi-periodic", 1)
+        most = attractors.attractor_table(runs, histories, bifurcations).iloc[0]
+        assert (most["final"], most["final_count"]) == ("undecided", 2)
 
     def test_fits_a_terminal_whatever_the_cell_is_called(self, frames) -> None:
         runs, histories, bifurcations = frames
@@ -187,6 +228,14 @@ class TestTable:
             "chaotic",
             "1/1",
         ]
+
+    def test_without_bifurcations_or_runs_it_has_the_same_columns(self, frames) -> None:
+        runs, histories, bifurcations = frames
+        whole = attractors.attractor_table(runs, histories, bifurcations)
+        none = pd.DataFrame(columns=["trial_id"])
+        assert attractors.attractor_table(runs, histories, none)["others"].tolist() == [0]
+        empty = attractors.attractor_table(runs.iloc[:0], {}, none)
+        assert [*empty] == [*whole] and empty.index.names == whole.index.names
 
     @needs_latex
     def test_latex_compiles(self, frames, tmp_path: Path) -> None:

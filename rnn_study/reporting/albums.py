@@ -41,6 +41,9 @@ COLUMNS: Final = {
 _PIECES = 8
 """Steps of the continuation between two networks."""
 
+_NONE = Bifurcation(np.nan, np.nan, "", complex("nan"), gains=False)
+"""Where a fixed point passed none."""
+
 
 def write(trial: Trial, pages: Files, last: int, out: Path) -> None:
     """Writes the artifacts of a finished trial into `out`. `pages`: its portraits."""
@@ -60,12 +63,13 @@ def write(trial: Trial, pages: Files, last: int, out: Path) -> None:
 def bifurcations_of(trial: Trial, album: Album) -> pd.DataFrame:
     """Where the attractors under the task's first shown input change, and what happened there.
 
-    A row for every two neighbouring epochs of the album that differ in the kind or the number of
-    attractors: `bifurcation` names those that the fixed point passed on the straight line between
-    the two networks, which training itself did not follow exactly; it is empty where it passed
-    none, and where neither network rests at a fixed point that could be followed. `gains`: it lost
-    stability. `multiplier`: the absolute value of the eigenvalue that crossed, just after;
-    `period`: the steps in which it turns once, what an oscillation is born with.
+    For every two neighbouring epochs of the album that differ in the kind or the number of
+    attractors, a row for each bifurcation that the fixed point passed on the straight line between
+    the two networks, in their order; training itself did not follow that line exactly. One row
+    whose `bifurcation` is empty where it passed none, and where neither network rests at a fixed
+    point that could be followed. `gains`: it lost stability. `multiplier`: the absolute value of
+    the eigenvalue that crossed, just after; `period`: the steps in which it turns once, what an
+    oscillation is born with.
     """
     probe = sequence_task(trial.task).shown[0]
     b = album.probes.index(probe)
@@ -74,24 +78,26 @@ def bifurcations_of(trial: Trial, album: Album) -> pd.DataFrame:
     for e in range(len(album.epochs) - 1):
         if kinds[e] == kinds[e + 1] and counts[e] == counts[e + 1]:
             continue
-        found = _passed(trial, album, e, probe)
-        multiplier = found[-1].multiplier if found else complex("nan")
-        angle = abs(np.angle(multiplier))
-        rows.append(
-            {
-                "input": probe,
-                "before": album.epochs[e],
-                "after": album.epochs[e + 1],
-                "kind_before": Kind(int(kinds[e])).label,
-                "kind_after": Kind(int(kinds[e + 1])).label,
-                "attractors_before": counts[e],
-                "attractors_after": counts[e + 1],
-                "bifurcation": ", ".join(each.kind for each in found),
-                "gains": bool(found and found[-1].gains),
-                "multiplier": abs(multiplier),
-                "period": 2 * np.pi / angle if angle else np.nan,
-            }
-        )
+        change = {
+            "input": probe,
+            "before": album.epochs[e],
+            "after": album.epochs[e + 1],
+            "kind_before": Kind(int(kinds[e])).label,
+            "kind_after": Kind(int(kinds[e + 1])).label,
+            "attractors_before": counts[e],
+            "attractors_after": counts[e + 1],
+        }
+        for each in _passed(trial, album, e, probe) or [_NONE]:
+            angle = abs(np.angle(each.multiplier))
+            rows.append(
+                {
+                    **change,
+                    "bifurcation": each.kind,
+                    "gains": each.gains,
+                    "multiplier": abs(each.multiplier),
+                    "period": 2 * np.pi / angle if angle else np.nan,
+                }
+            )
     return pd.DataFrame(rows, columns=[*COLUMNS]).astype(COLUMNS)
 
 

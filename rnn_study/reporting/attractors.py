@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from rich.console import Group
 from rich.text import Text
@@ -30,6 +29,12 @@ Albums = Callable[[str], Album | None]
 BIRTH = "Neimark-Sacker"
 """The bifurcation at which an oscillation is born."""
 
+COLUMNS = (
+    "seeds", "single", "single_low", "single_high", "neimark_sacker", "neimark_sacker_low",
+    "neimark_sacker_high", "others", "final", "final_count",
+)  # fmt: skip
+"""Of `attractor_table`."""
+
 
 def attractor_table(
     runs: pd.DataFrame, histories: Mapping[str, pd.DataFrame], bifurcations: pd.DataFrame
@@ -42,7 +47,8 @@ def attractor_table(
     - neimark_sacker: in which a fixed point under the task's first shown input lost its stability
       to an oscillation; neimark_sacker_low, neimark_sacker_high likewise.
     - others: that passed a bifurcation of another kind there.
-    - final, final_count: the most common kind of attractor there at the end, and in how many.
+    - final, final_count: the most common kind of attractor there at the end, and in how many; of
+      two as common, the one that is decided.
     """
     levels = [*aggregate.CONDITION, *aggregate.varying(runs)]
     watched = runs[(runs["status"] == "FINISHED") & runs["trial_id"].isin([*histories])]
@@ -54,7 +60,7 @@ def attractor_table(
         [pd.Index([k[i] for k in keys], tupleize_cols=False) for i in range(len(levels))],
         names=levels,
     )
-    return pd.DataFrame(rows, index=index)
+    return pd.DataFrame(rows, index=index, columns=[*COLUMNS])
 
 
 def _row(
@@ -69,14 +75,14 @@ def _row(
         counts = looks[[column(probe, "attractors") for probe in probes]].to_numpy()
         single += bool(((kinds == Kind.FIXED_POINT) & (counts == 1)).all())
         ends.append(int(looks[column(shown, "kind")].iloc[-1]))
-    passed: dict[str, set[str]] = {}
-    for row in bifurcations[bifurcations["trial_id"].isin(group["trial_id"])].itertuples():
-        for name in str(row.bifurcation).split(", ") if isinstance(row.bifurcation, str) else ():
-            if name and (name != BIRTH or row.gains):
-                passed.setdefault(name, set()).add(str(row.trial_id))
-    births = len(passed.pop(BIRTH, set()))
+    passed = bifurcations[bifurcations["trial_id"].isin(group["trial_id"])]
+    # without any, it has no other columns
+    passed = passed.reindex(columns=["trial_id", "bifurcation", "gains"]).dropna()
+    is_birth = (passed["bifurcation"] == BIRTH).to_numpy()
+    births = passed.loc[is_birth & aggregate.flags(passed["gains"]), "trial_id"].nunique()
+    others = passed.loc[~is_birth, "trial_id"].nunique()
     alone, born = statistics.share(single, len(group)), statistics.share(births, len(group))
-    last = np.bincount(ends)
+    final = max(Kind, key=lambda kind: (ends.count(kind), kind != Kind.UNDECIDED))
     return {
         "seeds": len(group),
         "single": single,
@@ -85,9 +91,9 @@ def _row(
         "neimark_sacker": births,
         "neimark_sacker_low": born.low,
         "neimark_sacker_high": born.high,
-        "others": len(set().union(*passed.values())),
-        "final": Kind(int(last.argmax())).label,
-        "final_count": int(last.max()),
+        "others": others,
+        "final": final.label,
+        "final_count": ends.count(final),
     }
 
 
