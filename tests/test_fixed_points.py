@@ -12,7 +12,7 @@ from small import B, H, I, S, normal, parameters
 from torch import Tensor
 
 from rnn_study.cells import CELLS
-from rnn_study.dynamics import bifurcations, changes, constant_input, fixed_points, iterate
+from rnn_study.dynamics import bifurcations, constant_input, fixed_points, iterate
 
 search = importlib.import_module("rnn_study.dynamics.fixed_points")  # the function has its name
 STARTS = torch.linspace(-1.6, 1.7, 93, dtype=F64)[None, None, :, None]
@@ -139,7 +139,3 @@ class TestBifurcations:
         sizes = (0.2, 0.5, 0.9)
         matrices = [lambda s=s: linear(at(1, 1, 1, value=s)) for s in sizes]
         assert bifurcations(sizes, [fixed_points(m(), STARTS).of(0, 0) for m in matrices]) == []
-
-    def test_of_summaries_name_what_changes(self) -> None:
-        found = changes((1, 2, 3), kind=["a", "a", "b"], count=torch.tensor([1, 2, 2]))
-        assert [(e.before, e.after, e.kind) for e in found] == [(1, 2, "count"), (2, 3, "kind")]

@@ -1,7 +1,7 @@
 """What networks do when their input is held constant, or their output fed back."""
 
 from rnn_study.dynamics.attractors import Attractors, attractors
-from rnn_study.dynamics.bifurcations import Bifurcation, bifurcations, changes
+from rnn_study.dynamics.bifurcations import Bifurcation, bifurcations
 from rnn_study.dynamics.classify import Classification, Kind, classify
 from rnn_study.dynamics.contraction import Contraction, contraction, entropy_bound, expansion
 from rnn_study.dynamics.fixed_points import FixedPoints, fixed_points
@@ -33,7 +33,6 @@ __all__ = [
     "advance",
     "attractors",
     "bifurcations",
-    "changes",
     "classify",
     "closed_loop",
     "constant_input",

@@ -1,11 +1,10 @@
-"""Where attractors change along training or along a parameter, and how."""
+"""Where fixed points change along a parameter, and how."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -16,35 +15,20 @@ from rnn_study.dynamics.fixed_points import FixedPoints
 
 @dataclass(frozen=True)
 class Bifurcation:
-    """A change between two neighbouring values of the parameter, or two epochs."""
+    """A change between two neighbouring values of the parameter."""
 
     before: int | float
     after: int | float
     """The values between which it happens."""
     kind: str
     """`fold`, `pitchfork`, `transcritical`, `transcritical or pitchfork`, `period doubling`,
-    `Neimark-Sacker`; from `changes`, the names of what changes."""
+    `Neimark-Sacker`."""
     multiplier: complex
     """The eigenvalue that crosses the unit circle, on its far side; NaN where none is known."""
     gains: bool
     """Whether something becomes unstable or new points appear; else it is passed backwards."""
     point: Float[Tensor, "D"] | None = None
     """Where: the fixed point, on the side where it is unstable or exists."""
-
-
-def changes(values: Sequence[int | float], **summary: Sequence[Any] | Tensor) -> list[Bifurcation]:
-    """Where a summary changes along `values`: `changes(epochs, kind=..., period=..., count=...)`.
-
-    Every field has one entry a value (or a tensor with that leading axis). It tells where the
-    number, kind or period of attractors changes, not by which bifurcation.
-    """
-    found = []
-    for i, (before, after) in enumerate(pairwise(values)):
-        differing = [name for name, field in summary.items() if not _equal(field[i], field[i + 1])]
-        if differing:
-            kind = ", ".join(differing)
-            found.append(Bifurcation(before, after, kind, complex("nan"), gains=True))
-    return found
 
 
 def bifurcations(
@@ -126,9 +110,3 @@ def _follow(old: FixedPoints, new: FixedPoints) -> list[tuple[int, int]]:
         distances[i] = torch.inf
         distances[:, j] = torch.inf
     return pairs
-
-
-def _equal(one: Any, other: Any) -> bool:
-    if isinstance(one, Tensor):
-        return torch.equal(one, other)
-    return bool(one == other)
