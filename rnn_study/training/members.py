@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from array import array
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,6 +26,9 @@ from rnn_study.training.tied import network_of
 
 History = dict[str, np.ndarray]
 """A trial's numbers by name, one entry an epoch: `epoch` (from 1) and the metrics."""
+
+Growing = dict[str, "array[Any]"]
+"""A `History` to which an epoch is added in place, whatever the number of epochs before."""
 
 
 @dataclass
@@ -51,7 +56,7 @@ class Members:
     adam: Adam
     epochs: np.ndarray
     """(S,) epochs trained so far."""
-    histories: list[History]
+    histories: list[Growing]
     training: SplitData
     validation: SplitData
     test: SplitData | None = None
@@ -96,7 +101,10 @@ class Members:
                 np.array([state.steps for state in begun]),
             ),
             np.array([state.epoch for state in begun]),
-            [state.history for state in begun],
+            [
+                {name: array(v.dtype.char, v.tobytes()) for name, v in state.history.items()}
+                for state in begun
+            ],
             data["train"],
             data["val"],
             data.get("test"),
@@ -107,14 +115,12 @@ class Members:
     def rates(self, losses: np.ndarray | None = None) -> np.ndarray:
         """(S,) learning rates of the epoch to come; `losses`, (S,): the validation's of the last
         epoch, if that is not recorded yet."""
-        rows = zip(self.trials, self.epochs, self.histories, strict=True)
         new = np.empty((len(self), 0)) if losses is None else losses[:, None]
-        return np.array(
-            [
-                rate(trial, int(epoch), [*past.get("val_loss", ()), *new[s]])
-                for s, (trial, epoch, past) in enumerate(rows)
-            ]
-        )
+        found = []
+        for s, trial in enumerate(self.trials):
+            past = [*self.histories[s].get("val_loss", ()), *new[s]] if trial.patience else ()
+            found.append(rate(trial, int(self.epochs[s]), past))
+        return np.array(found)
 
     def record(self, metrics: dict[str, np.ndarray]) -> None:
         """Appends the metrics of the epoch that is counted, (S,) each, to the histories, and keeps
@@ -123,13 +129,9 @@ class Members:
             better = torch.from_numpy(self._better(metrics[self.network.task.metric.column]))
             self.best[better] = self.flat[better.to(self.flat.device)].cpu()
         rows = {"epoch": self.epochs, **metrics}
-        self.histories = [
-            {
-                name: np.append(past.get(name, values[:0]), values[s])
-                for name, values in rows.items()
-            }
-            for s, past in enumerate(self.histories)
-        ]
+        for s, past in enumerate(self.histories):
+            for name, values in rows.items():
+                past.setdefault(name, array(values.dtype.char)).append(values[s])
 
     def _better(self, values: np.ndarray) -> np.ndarray:
         """(S,) bool: whose validation value, (S,), is better than those of all epochs before; as
@@ -137,7 +139,7 @@ class Members:
         metric = self.network.task.metric
         better = np.isfinite(values)
         for s, past in enumerate(self.histories):
-            earlier = past.get(metric.column, values[:0])
+            earlier = np.array(past.get(metric.column, values[:0]))
             earlier = earlier[np.isfinite(earlier)]
             if better[s] and len(earlier):
                 before = metric.best(earlier)
@@ -158,7 +160,7 @@ class Members:
                 params=self.network.named(flat[s]),
                 first=self.network.named(first[s]) if training else {},
                 second=self.network.named(second[s]) if training else {},
-                history=self.histories[s],
+                history={name: np.array(v) for name, v in self.histories[s].items()},
                 batches=int(self.place.batches[s]) if self.place else 0,
                 place={k: v[s].cpu().numpy() for k, v in self.place.values.items()}
                 if self.place
@@ -184,7 +186,7 @@ class Members:
             flat=self.flat[members],
             adam=self.adam.keep(members),
             epochs=self.epochs[rows],
-            histories=[self.histories[s] for s in rows],
+            histories=[{name: v[:] for name, v in self.histories[s].items()} for s in rows],
             training=training,
             validation=validation,
             place=self.place and self.place.keep(members),

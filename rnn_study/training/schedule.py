@@ -13,7 +13,8 @@ BETTER: Final = 1e-4
 
 
 def rate(trial: Trial, epoch: int, losses: Sequence[float]) -> float:
-    """The rate after `epoch` epochs, whose validation losses were `losses`."""
+    """The rate after `epoch` epochs, whose validation losses were `losses`; these are read only if
+    the trial has a `patience`."""
     if trial.patience:
         falls = plateaus(losses, trial.patience)
     else:
