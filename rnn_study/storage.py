@@ -139,6 +139,9 @@ class Bucket(Files):
         with suppress(FileNotFoundError):
             self._ask("removed", name, lambda s3, path: s3.delete_file(path))
 
+    def tidy(self) -> None:
+        """Does nothing: no object is half-written."""
+
     def clear(self) -> None:
         """Deletes all objects under the prefix."""
         self._ask("cleared", "", lambda s3, path: s3.delete_dir_contents(path, missing_dir_ok=True))

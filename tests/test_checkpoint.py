@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import shutil
+import time
 from dataclasses import replace
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 
 import numpy as np
@@ -155,6 +157,47 @@ def test_a_study_that_is_behind_leaves_what_another_has_saved_of_the_same_trial(
     assert again.finished and again.history["val_loss"].tobytes() == (
         ended.history["val_loss"].tobytes()
     )
+
+
+@pytest.mark.parametrize("epoch", [3, 7])
+@pytest.mark.parametrize("call", range(4))
+def test_another_study_may_save_the_same_trial_at_any_moment(store, monkeypatch, epoch, call):
+    """It may be ahead or not, and have the same process id, in another container."""
+    fsync, calls = os.fsync, count()
+
+    def interrupted(file):
+        fsync(file)
+        if next(calls) == call:
+            store.save(TRIAL, state_of(epoch, value=epoch))
+
+    monkeypatch.setattr(files.os, "fsync", interrupted)  # a draft is written, but has its name yet
+    store.save(TRIAL, state_of(3, value=3))
+    assert next(calls) > 4  # both have saved
+    assert same(store.load(TRIAL), state_of(epoch, value=epoch))
+    assert not [*folder_of(store).glob(".*")]
+
+
+@pytest.mark.parametrize("kind", ["json", "safetensors"])
+def test_another_study_that_is_behind_leaves_what_is_being_saved(store, monkeypatch, kind):
+    write = files.write_atomically
+
+    def interrupted(path, data):
+        if path.name == f"epoch-00000009.{kind}":
+            store.save(TRIAL, state_of(7))
+        write(path, data)
+
+    monkeypatch.setattr(files, "write_atomically", interrupted)
+    store.save(TRIAL, state_of(9))
+    assert same(store.load(TRIAL), state_of(9))
+
+
+def test_drafts_of_the_dead_are_deleted(two):
+    young, old = (folder_of(two) / f".epoch-00000009.json.{name}" for name in ("young", "old"))
+    for draft in (young, old):
+        draft.write_bytes(b"{")
+    os.utime(old, (0, time.time() - files.ABANDONED - 1))
+    two.save(TRIAL, state_of(10))
+    assert young.exists() and not old.exists()
 
 
 def test_no_pickle_is_written(store):

@@ -99,10 +99,12 @@ class Checkpoints:
         earlier = [each for each in known if each < stem][: KEPT - 1]
         later = [each for each in known if each > stem and _is_sound(files, each, trial)]
         # the JSON files first ("epoch-1.json" < "epoch-1.safetensors"): a checkpoint that has its
-        # JSON has its tensors; and what a crash left half-written goes as well
+        # JSON has its tensors; and of tensors ahead without one, the JSON may be being written
         for name in names:
-            if name.rpartition(".")[0] not in (stem, *earlier, *later):
+            each = name.rpartition(".")[0]
+            if each not in (stem, *earlier, *later) and (each in known or each < stem):
                 files.remove(name)
+        files.tidy()
 
     def load(self, trial: Trial) -> Checkpoint | None:
         """The newest sound checkpoint, or None where there is none. Damage is warned of."""

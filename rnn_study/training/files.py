@@ -6,8 +6,14 @@ A file is written whole or not at all, and once `write` returns it is there afte
 from __future__ import annotations
 
 import os
+import secrets
+import time
 from abc import ABC, abstractmethod
+from contextlib import suppress
 from pathlib import Path
+
+ABANDONED = 3600
+"""Seconds after which a draft, a file that is being written, is one whose writer was killed."""
 
 
 class Files(ABC):
@@ -28,6 +34,10 @@ class Files(ABC):
     @abstractmethod
     def remove(self, name: str) -> None:
         """Deletes a file; leaves alone what is none."""
+
+    @abstractmethod
+    def tidy(self) -> None:
+        """Deletes what writers that were killed have left half-written."""
 
     @abstractmethod
     def within(self, folder: str) -> Files:
@@ -52,12 +62,20 @@ class Folder(Files):
         write_atomically(self.path / name, data)
 
     def names(self) -> list[str]:
-        return sorted(path.name for path in self.path.iterdir()) if self.path.is_dir() else []
+        if not self.path.is_dir():
+            return []
+        return sorted(each.name for each in self.path.iterdir() if not each.name.startswith("."))
 
     def remove(self, name: str) -> None:
         path = self.path / name
         if not path.is_dir():
             path.unlink(missing_ok=True)
+
+    def tidy(self) -> None:
+        for draft in self.path.glob(".*"):
+            with suppress(FileNotFoundError):  # its writer was alive, or another has deleted it
+                if time.time() - draft.stat().st_mtime > ABANDONED:
+                    draft.unlink()
 
     def within(self, folder: str) -> Folder:
         return Folder(self.path / folder)
@@ -67,9 +85,12 @@ class Folder(Files):
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Writes `data` under another name, flushes it to the disk and renames it to `path`."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    with draft.open("wb") as file:
+    """Writes `data` under another name, flushes it to the disk and renames it to `path`.
+
+    That name is nobody else's: process ids would not do, as containers with one disk share them.
+    """
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    with draft.open("xb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
