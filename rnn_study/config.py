@@ -7,6 +7,7 @@ folders) is `execution.Execution`; it never changes a result.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -14,6 +15,7 @@ from typing import Any
 
 from rnn_study.cells import CELLS
 from rnn_study.errors import (
+    MOST,
     require,
     require_member,
     require_positive,
@@ -76,7 +78,7 @@ class Study(Training):
         require_member("task", self.task, TASKS)
         self._set("learning_rate", by_cell("learning_rate", self.learning_rate, _rate))
         require(isinstance(self.tie_seeds, bool), "tie_seeds", self.tie_seeds, "use True or False")
-        self._set("data_seeds", require_whole("data_seeds", self.data_seeds, 1))
+        self._set("data_seeds", require_whole("data_seeds", self.data_seeds, 1, MOST))
         crossed_and_tied = self.tie_seeds and self.data_seeds > 1
         require(not crossed_and_tied, "data_seeds", self.data_seeds, "use 1 with tie_seeds")
         draws = not TASKS[self.task].reads_text
@@ -86,7 +88,15 @@ class Study(Training):
         searches = self.searches()
         for search in searches.values():
             search.check(TASKS[self.task].metric, self.seeds)
+        self._check_size(sum(search.size for search in searches.values()))
         self.trials({condition: search.low for condition, search in searches.items()})  # check all
+
+    def _check_size(self, searched: int) -> None:
+        """Refuses more trials than `MOST`, of which `searched` are those of searches."""
+        axes = (self.cells, self.lengths, self.seeds)
+        count = math.prod(map(len, axes)) * self.data_seeds + searched
+        allowed = f"use fewer cells, lengths, seeds, data seeds and rates to search: at most {MOST}"
+        require(count <= MOST, "trials", count, allowed)
 
     def decay_epochs_of(self, cell: str) -> tuple[int, ...]:
         """The epochs after which the rate of `cell` falls; none where only others are named."""

@@ -30,13 +30,15 @@ def require(ok: bool, name: str, value: object, allowed: str) -> None:
 
 LARGEST = 2**63 - 1
 """Largest whole number that a table's column holds."""
+MOST = 100_000
+"""Of trials in a study: more are a slip of the hand; nobody could wait for them."""
 
 
-def require_whole(name: str, value: Any, low: int) -> int:
-    """The value as an int; it must be a whole number (no bool) of at least `low`."""
+def require_whole(name: str, value: Any, low: int, high: int = LARGEST) -> int:
+    """The value as an int; it must be a whole number (no bool) from `low` to `high`."""
     whole = isinstance(value, Integral) and not isinstance(value, bool)
     require(bool(whole and value >= low), name, value, f"use a whole number of at least {low}")
-    require(value <= LARGEST, name, value, f"use a whole number of at most {LARGEST}")
+    require(value <= high, name, value, f"use a whole number of at most {high}")
     return int(value)
 
 

@@ -15,7 +15,14 @@ from typing import Any, Literal
 
 import numpy as np
 
-from rnn_study.errors import require, require_member, require_positive, require_values
+from rnn_study.errors import (
+    LARGEST,
+    MOST,
+    require,
+    require_member,
+    require_positive,
+    require_values,
+)
 from rnn_study.errors import require_whole as whole
 from rnn_study.tasks import Metric
 
@@ -25,6 +32,8 @@ RUNGS = (1 / 8, 1 / 4, 1 / 2)
 """Shares of the epochs after which a proposal may be stopped."""
 BEGUN = 1 / 4
 """Share of the way from no learning to the best objective, at which a median begins to count."""
+MOST_RATES = 1000
+"""Proposals of a search: a rate between two others need not be found more closely."""
 FEWEST = 4
 """Earlier proposals that it takes to call another one hopeless."""
 
@@ -63,11 +72,15 @@ class Search:
         self._set("high", require_positive("learning_rate", self.high))
         between = f"{self.low:g}:{self.high:g}"
         require(self.low < self.high, "learning_rate", between, "use LOW:HIGH with LOW below HIGH")
-        for name, least in (("trials", 1), ("round", 1), ("seed", 0)):
-            self._set(name, whole(f"search_{name}", getattr(self, name), least))
+        for name, least, most in (
+            ("trials", 1, MOST_RATES),
+            ("round", 1, MOST_RATES),
+            ("seed", 0, LARGEST),
+        ):
+            self._set(name, whole(f"search_{name}", getattr(self, name), least, most))
         seeds = self.seeds
         if not isinstance(seeds, Iterable):
-            count = whole("search_seeds", seeds, 1)
+            count = whole("search_seeds", seeds, 1, MOST)
             seeds = range(FIRST_SEED, FIRST_SEED + count)
         found = require_values("search_seeds", seeds)
         self._set("seeds", tuple(whole("search_seeds", seed, 0) for seed in found))

@@ -31,13 +31,18 @@ from rnn_study.tasks import TASKS
 NUMERICS = 5
 """Raised by hand when a change of the code changes results; part of every trial's id."""
 
+WIDEST = 4096
+"""Most hidden units: the weights of one LSTM take 0.3 GB then, and an epoch hours."""
+LEVELS = 256
+"""Dropout is decided by a byte."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
     """How one network is trained. The defaults are those of the paper's symbol classification."""
 
     hidden: int = 200
-    """Hidden units of the recurrent layer."""
+    """Hidden units of the recurrent layer, at most 4096."""
     epochs: int = 15_000
     """Most epochs (passes over the training data) of a trial; it ends earlier when solved."""
     batch: int = 100
@@ -80,7 +85,8 @@ class Training:
     when a network reads its own words; their outputs are watched."""
 
     def __post_init__(self) -> None:
-        for name in ("hidden", "epochs", "batch"):
+        self._set("hidden", require_whole("hidden", self.hidden, 1, WIDEST))
+        for name in ("epochs", "batch"):
             self._set(name, require_whole(name, getattr(self, name), 1))
         task = TASKS.get(str(getattr(self, "task", "")))
         least = 0 if task is not None and task.reads_text else 1
@@ -101,6 +107,8 @@ class Training:
         self._set("least_rate", require_share("least_rate", self.least_rate))
         self._set("orthogonal_rate", require_positive("orthogonal_rate", self.orthogonal_rate))
         self._set("dropout", require_share("dropout", self.dropout))
+        happens = self.dropout == 0 or 0 < round(self.dropout * LEVELS) < LEVELS
+        require(happens, "dropout", self.dropout, f"use 0, or from 1/{LEVELS} to 255/{LEVELS}")
         self._set("words", require_values("words", self.words, least=0))
 
     def _set(self, name: str, value: object) -> None:

@@ -28,9 +28,9 @@ class Settings:
     high: float = 2.0
     """The largest s. The network has a cycle of period 4 there."""
     values: int = 5000
-    """How many values of s, evenly from low to high; all run as one pack."""
+    """How many values of s, evenly from low to high; all run as one pack: at most 50,000."""
     grid: int = 200
-    """Points along each side of the plane."""
+    """Points along each side of the plane, at most 2,000."""
     seed: int = 0
     """Draws theta_random, the second direction of the plane."""
 
@@ -38,8 +38,9 @@ class Settings:
         require(0 < self.low < 100, "low", self.low, "use a number above 0 and below 100")
         allowed = f"use a number above low ({self.low:g}) and at most 100"
         require(self.low < self.high <= 100, "high", self.high, allowed)
-        for name, least in (("values", 2), ("grid", 2), ("seed", 0)):
-            require_whole(name, getattr(self, name), least)
+        require_whole("values", self.values, 2, 50_000)
+        require_whole("grid", self.grid, 2, 2_000)
+        require_whole("seed", self.seed, 0)
 
 
 def draw(settings: Settings) -> None:

@@ -180,6 +180,7 @@ class TestStudy:
         [
             (("--values", "1"), "values: 1 is not allowed; use a whole number of at least 2"),
             (("--values", "many"), "values: 'many' is not allowed; use a whole number"),
+            (("--values", "1000000000000"), "use a whole number of at most 50000"),
             (("--low", "3"), "high: 2.0 is not allowed; use a number above low (3)"),
             (("--low", "nan"), "low: nan is not allowed"),
             (("--seeds", "1"), "did you mean --seed?"),

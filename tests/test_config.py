@@ -87,6 +87,15 @@ def test_equal_numbers_of_another_type_give_the_same_trial_and_id(one, same):
     assert Pack((ours,)).to_json() == Pack((theirs,)).to_json()
 
 
+@pytest.mark.parametrize("share", [0.001, 0.999])
+def test_dropout_leaves_out_something_and_not_all(share):
+    allowed = "use 0, or from 1/256 to 255/256"
+    with pytest.raises(InvalidInput, match=f"dropout: {share} is not allowed; {allowed}"):
+        replace(PINNED, task="language", dropout=share)
+    for fine in (0, 1 / 256, 255 / 256):
+        assert replace(PINNED, task="language", dropout=fine).dropout == fine
+
+
 def test_a_study_expands_by_cell_then_length_then_seed():
     grid = [(t.cell, t.length, t.seed) for t in STUDY.trials()]
     expected = [(c, n, s) for c in ("lstm", "orthogonal") for n in (100, 50) for s in (5, 1, 3)]

@@ -19,6 +19,7 @@ SCRIPT = Path(__file__).parents[1] / "studies" / "symbol_length.py"
 ACCURACY = TASKS["symbol"].metric
 
 
+SEARCHED = "--learning-rate 1e-4:1e-1"
 REFUSED = {
     "--cells gru": "cells: 'gru' is not allowed; choose from lstm, orthogonal, stable_lstm",
     "--cells": "cells: () is not allowed; use at least one",
@@ -51,6 +52,13 @@ REFUSED = {
     "--batch 33": "batch: 33 is not allowed; use a divisor of train_size = 1000",
     "--data-seed 99999999999999999999": "data_seed: 99999999999999999999 is not allowed; use a",
     "--seeds 0:999999": "seeds: '0:999999' is not allowed; use at most 100000 seeds",
+    "--data-seeds 1000000000": "data_seeds: 1000000000 is not allowed; use a whole number of",
+    "--seeds 20000": "trials: 180000 is not allowed; use fewer cells, lengths, seeds, data",
+    "--hidden 1000000000": "hidden: 1000000000 is not allowed; use a whole number of at most 4096",
+    f"{SEARCHED} --search-seeds 1000000000": "search_seeds: 1000000000 is not allowed; use a whole",
+    f"{SEARCHED} --search-trials 1000000000": "search_trials: 1000000000 is not allowed; use a",
+    f"{SEARCHED} --search-round 1000000000": "search_round: 1000000000 is not allowed; use a whole",
+    f"{SEARCHED} --search-trials 1000 --search-seeds 99": "trials: 891054 is not allowed",
     "--device tpu": "device: 'tpu' is not allowed; choose from auto, cpu, cuda",
     "--name a/b": "name: 'a/b' is not allowed; use at most 100 letters",
     "--preset big": "preset: 'big' is not allowed; choose from laptop, paper, smoke",

@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple, get_args, get_origin
 from tyro.constructors import PrimitiveConstructorSpec
 
 from rnn_study.cells import CELLS
-from rnn_study.errors import InvalidInput
+from rnn_study.errors import MOST, InvalidInput
 from rnn_study.search import Search
 
 Read = Callable[[list[str]], Any]
@@ -119,10 +119,6 @@ def _several(kind: Callable[[str], Any], allowed: str) -> Read:
     return read
 
 
-MOST_SEEDS = 100_000
-"""More are a slip of the hand; nobody could wait for them."""
-
-
 def _seeds(words: list[str]) -> Any:
     """`8` means 0 to 7, `3 5 8` those, `4:8` means 4 to 7."""
     allowed = "a number n for 0 to n - 1, several numbers, or a:b for a to b - 1"
@@ -132,8 +128,8 @@ def _seeds(words: list[str]) -> Any:
             low, colon, high = word.partition(":")
             several = colon or len(words) == 1
             first, last = (int(low), int(high)) if colon else (0, int(low))
-            if several and last - first > MOST_SEEDS:
-                return Unreadable(words, f"use at most {MOST_SEEDS} seeds")
+            if several and last - first > MOST:
+                return Unreadable(words, f"use at most {MOST} seeds")
             seeds.extend(range(first, last) if several else [last])
     except ValueError:
         return Unreadable(words, f"use {allowed}")

@@ -15,11 +15,10 @@ from rnn_study.tasks import TASKS, Task
 from rnn_study.training.cross_entropy import linear_cross_entropy
 from rnn_study.training.network import Layout, Network
 from rnn_study.training.streams import Segment
+from rnn_study.trials import LEVELS
 
 EMBEDDED = 0.1
 """Initial embeddings are uniform within plus or minus this."""
-LEVELS = 256
-"""Dropout is decided by a byte."""
 
 
 class TiedNetwork(Layout):
