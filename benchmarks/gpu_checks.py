@@ -58,9 +58,11 @@ def kernels(setting: Setting, notes: Notes) -> None:
 
     torch.set_float32_matmul_precision("highest")
     _against_oracle("wide lstm", wide_lstm.scan, CELLS["lstm"], setting, notes)
-    used, lstm.GRADIENT_PARTS = lstm.GRADIENT_PARTS, 2
-    _against_oracle("lstm, gradients in two parts", lstm.scan, CELLS["lstm"], setting, notes)
-    lstm.GRADIENT_PARTS = used
+    used = lstm.VALUE_PARTS, lstm.GRADIENT_PARTS
+    for parts, name in (((3, 2), "gradients"), ((2, 2), "all")):
+        lstm.VALUE_PARTS, lstm.GRADIENT_PARTS = parts
+        _against_oracle(f"lstm, {name} in two parts", lstm.scan, CELLS["lstm"], setting, notes)
+    lstm.VALUE_PARTS, lstm.GRADIENT_PARTS = used
     hidden = normal((300, 64), setting, seed=1).requires_grad_()
     weight = normal((setting.text_vocabulary, 64), setting, seed=2).requires_grad_()
     bias = normal((setting.text_vocabulary,), setting, seed=3).requires_grad_()

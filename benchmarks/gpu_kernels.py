@@ -75,7 +75,7 @@ def loss(setting: Setting, notes: Notes) -> None:
 
 
 def tiles(setting: Setting, notes: Notes) -> None:
-    """The LSTM's scan with other tiles than the ones in use, and with cuBLAS's products."""
+    """The LSTM's scan in other parts and tiles than the ones in use, and with cuBLAS's products."""
     if not kernels(setting):
         return notes.left_out("tiles", "needs CUDA and triton")
     from rnn_study.kernels import lstm, wide_lstm
@@ -83,23 +83,26 @@ def tiles(setting: Setting, notes: Notes) -> None:
     cell = CELLS["lstm"]
     took = scan_time(cell, wide_lstm.scan, setting)
     notes.number("lstm: scan by large products", took, "us/step")
-    used = {"FORWARD": lstm.FORWARD, "BACKWARD": lstm.BACKWARD}
+
+    def measured(name: str, **changed: object) -> None:
+        used = {which: getattr(lstm, which) for which in changed}
+        for which, value in changed.items():
+            setattr(lstm, which, value)
+        notes.number(f"lstm: {name}", scan_time(cell, lstm.scan, setting), "us/step")
+        for which, value in used.items():
+            setattr(lstm, which, value)
+
+    measured("gradients in two parts", GRADIENT_PARTS=2)
+    two = {"VALUE_PARTS": 2, "GRADIENT_PARTS": 2}
+    measured("all in two parts", **two)
     others = {
-        "FORWARD": ((64, 32, 32, 4, 2), (64, 32, 32, 4, 4), (128, 32, 32, 8, 2)),
-        "BACKWARD": (
-            (64, 32, 32, 4, 4), (64, 32, 64, 4, 2), (128, 32, 64, 8, 2), (64, 32, 32, 4, 3),
-        ),
-    }  # fmt: skip
+        "FORWARD": ((64, 32, 32, 4, 3, 168), (64, 32, 64, 4, 2), (128, 32, 32, 8, 3)),
+        "BACKWARD": ((64, 32, 64, 4, 3, 168), (64, 32, 64, 4, 4), (128, 32, 64, 8, 3)),
+    }
     for which, changes in others.items():
         for change in changes:
-            setattr(lstm, which, lstm.Tiles(*change))
-            took = scan_time(cell, lstm.scan, setting)
-            setattr(lstm, which, used[which])
-            notes.number(f"lstm: {which.lower()} tiles {change}", took, "us/step")
-    used_parts, lstm.GRADIENT_PARTS = lstm.GRADIENT_PARTS, 2
-    took = scan_time(cell, lstm.scan, setting)
-    lstm.GRADIENT_PARTS = used_parts
-    notes.number("lstm: gradients in two parts", took, "us/step")
+            name = f"all in two parts, {which.lower()} tiles {change}"
+            measured(name, **two, **{which: lstm.Tiles(*change)})
     return None
 
 

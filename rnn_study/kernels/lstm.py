@@ -27,7 +27,7 @@ from torch.autograd.function import once_differentiable
 from rnn_study.cells.cell import Weights
 from rnn_study.kernels import padded
 from rnn_study.kernels.lstm_layout import ALIGNED, GATES, fill, pack, times, unpack
-from rnn_study.kernels.parts import PARTS, in_parts, multiplied, parts_of, plus_product, tanh
+from rnn_study.kernels.parts import in_halves, in_parts, multiplied, parts_of, plus_product, tanh
 
 AHEAD = 16
 """Time steps whose inputs are laid out together where no gradient is wanted."""
@@ -46,6 +46,8 @@ class Tiles:
     warps: int
     stages: int
     """Loads that are under way while the product goes on."""
+    registers: int | None = None
+    """The most of a thread, so that more programs share a processor; None: what it takes."""
 
 
 FORWARD = Tiles(rows=64, units=32, inner=32, warps=4, stages=3)
@@ -53,6 +55,9 @@ BACKWARD = Tiles(rows=64, units=32, inner=64, warps=4, stages=3)
 GRADIENT_PARTS = 3
 """Of the gradients of the gates: three or two. Two halve the products of the way back and take less
 memory, as on a CPU; how much time that saves on a GPU is for `benchmarks/gpu.py` to say."""
+VALUE_PARTS = 3
+"""Of states, inputs and weights on the way forward: three of bfloat16, or, where gradients have two
+parts, two of float16, which halve its products too. Likewise."""
 
 
 def scan(
@@ -82,21 +87,30 @@ class _Scan(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor, Tensor]:
         (members, steps, batch, _), hidden = x.shape, h0.shape[-1]
         packed = pack(w_h, w_x, bias)
+        halves = VALUE_PARTS == 2
+        forward = pack(w_h, w_x, bias, 2, torch.float16) if halves else packed
         units = packed.shape[-1] // GATES
-        slots = steps if kept else min(AHEAD, steps)
-        taped = x.new_zeros(members, slots + 1, batch, PARTS, packed.shape[2], dtype=torch.bfloat16)
+        slots = steps if kept and not halves else min(AHEAD, steps)
+        row = VALUE_PARTS, packed.shape[2]
+        taped = x.new_zeros(members, slots + 1, batch, *row, dtype=forward.dtype)
+        back = taped  # what the gradients of the weights need
+        if halves:
+            back = packed.new_zeros(members, steps + 1 if kept else 0, batch, *row)
         outputs = x.new_empty(members, steps, batch, units)
-        gates = x.new_empty(members, slots if kept else 0, GATES, batch, units)
-        cells = x.new_empty(members, (slots if kept else 1) + 1, batch, units)
+        gates = x.new_empty(members, steps if kept else 0, GATES, batch, units)
+        cells = x.new_empty(members, (steps if kept else 1) + 1, batch, units)
         cells[:, 0, :, :hidden], cells[:, 0, :, hidden:] = c0, 0
-        parts_of(h0, taped[:, 0, :, :, :hidden].movedim(2, 0))
+        for tape in (taped, back) if halves and kept else (taped,):
+            parts_of(h0, tape[:, 0, :, :, :hidden].movedim(2, 0))
+        if halves and kept:
+            fill(back, x, padded(hidden, ALIGNED))
         for first in range(0, steps, slots):
             fill(taped, x[:, first : first + slots], padded(hidden, ALIGNED))
             if first:
                 taped[:, 0, :, :, :hidden] = taped[:, slots, :, :, :hidden]
             for t in range(first, min(first + slots, steps)):
-                _forward(packed, taped, cells, gates, outputs, hidden, t, t - first, kept)
-        ctx.save_for_backward(packed, taped, gates, cells)
+                _forward(forward, taped, back, cells, gates, outputs, hidden, t, t - first, kept)
+        ctx.save_for_backward(packed, back, gates, cells)
         ctx.sizes = hidden, x.shape[-1]
         ctx.set_materialize_grads(False)
         outputs, last = outputs[..., :hidden], cells[:, steps if kept else steps % 2, :, :hidden]
@@ -139,39 +153,25 @@ class _Scan(torch.autograd.Function):
 
 
 def _forward(
-    packed: Tensor,
-    taped: Tensor,
-    cells: Tensor,
-    gates: Tensor,
-    outputs: Tensor,
-    hidden: int,
-    t: int,
-    slot: int,
-    kept: bool,
-) -> None:
+    packed: Tensor, taped: Tensor, back: Tensor, cells: Tensor, gates: Tensor, outputs: Tensor,
+    hidden: int, t: int, slot: int, kept: bool,
+) -> None:  # fmt: skip
     members, steps, batch, units = outputs.shape
     tiles = FORWARD
     grid = (triton.cdiv(units, tiles.units), triton.cdiv(batch, tiles.rows), members)
     forward_kernel[grid](
-        packed, taped, cells, gates, outputs, t, slot, steps, taped.shape[1], batch,
+        packed, taped, back, cells, gates, outputs, t, slot, steps, taped.shape[1], batch,
         padded(hidden, ALIGNED), units, packed.shape[2],
-        KEPT=kept, ROWS=tiles.rows, UNITS=tiles.units, INNER=tiles.inner,
-        MULTIPLIED=multiplied(cells),
-        num_warps=tiles.warps, num_stages=tiles.stages,
+        KEPT=kept, ROWS=tiles.rows, UNITS=tiles.units, PARTS=VALUE_PARTS, INNER=tiles.inner,
+        MULTIPLIED=multiplied(packed),
+        num_warps=tiles.warps, num_stages=tiles.stages, maxnreg=tiles.registers,
     )  # fmt: skip
 
 
 def _backward(
-    packed: Tensor,
-    gates: Tensor,
-    cells: Tensor,
-    d_gates: Tensor,
-    d_c: Tensor,
-    d_outputs: Tensor | None,
-    d_last: Tensor | None,
-    hidden: int,
-    t: int,
-) -> None:
+    packed: Tensor, gates: Tensor, cells: Tensor, d_gates: Tensor, d_c: Tensor,
+    d_outputs: Tensor | None, d_last: Tensor | None, hidden: int, t: int,
+) -> None:  # fmt: skip
     members, steps, _, batch, units = gates.shape
     tiles = BACKWARD
     grid = (triton.cdiv(units, tiles.units), triton.cdiv(batch, tiles.rows), members)
@@ -183,28 +183,32 @@ def _backward(
         t, steps, batch, hidden, units, packed.shape[2],
         GIVEN=d_outputs is not None, ENDS=is_last and d_last is not None, LAST=is_last,
         ROWS=tiles.rows, UNITS=tiles.units, PARTS=GRADIENT_PARTS, INNER=tiles.inner,
-        MULTIPLIED=multiplied(cells), num_warps=tiles.warps, num_stages=tiles.stages,
+        MULTIPLIED=multiplied(packed),
+        num_warps=tiles.warps, num_stages=tiles.stages, maxnreg=tiles.registers,
     )  # fmt: skip
 
 
 @triton.jit(do_not_specialize=["t", "slot"])
 def forward_kernel(
-    packed, taped, cells, gates, outputs, t, slot, steps, slots, batch, state, units, inner,
-    KEPT: tl.constexpr, ROWS: tl.constexpr, UNITS: tl.constexpr, INNER: tl.constexpr,
-    MULTIPLIED: tl.constexpr,
+    packed, taped, back, cells, gates, outputs, t, slot, steps, slots, batch, state, units, inner,
+    KEPT: tl.constexpr, ROWS: tl.constexpr, UNITS: tl.constexpr, PARTS: tl.constexpr,
+    INNER: tl.constexpr, MULTIPLIED: tl.constexpr,
 ):  # fmt: skip
-    """One step: reads row `slot` of the tape, writes the state into the next one."""
+    """One step: reads row `slot` of the tape, writes the state into the next one.
+
+    Where the tape is not what the way back needs (PARTS is 2), also into row t + 1 of `back`.
+    """
     tile, block, member = tl.program_id(0), tl.program_id(1), tl.program_id(2).to(tl.int64)
     rows = block * ROWS + tl.arange(0, ROWS)[:, None]
     unit = tile * UNITS + tl.arange(0, UNITS)[None, :]
     columns = tile * 4 * UNITS + tl.arange(0, 4 * UNITS)[None, :]
     k, wide = tl.arange(0, INNER), 4 * units
-    row = taped + (member * slots + slot) * batch * 3 * inner + rows * 3 * inner
-    weight = packed + member * 3 * inner * wide + k[:, None] * wide + columns
+    row = taped + (member * slots + slot) * batch * PARTS * inner + rows * PARTS * inner
+    weight = packed + member * PARTS * inner * wide + k[:, None] * wide + columns
     acc = tl.zeros((ROWS, 4 * UNITS), tl.float32)
     acc = plus_product(
         acc, row + k[None, :], weight, rows < batch, columns < wide, inner, inner, wide,
-        inner * wide, 3, INNER, MULTIPLIED,
+        inner * wide, PARTS, INNER, MULTIPLIED,
     )  # fmt: skip
     even, odd = tl.split(tl.reshape(acc, (ROWS, UNITS, 2, 2)))
     i, o = tl.split(even)
@@ -214,9 +218,9 @@ def forward_kernel(
     size = batch * units
     place = rows * units + unit
     if KEPT:
-        before = cells + (member * slots + slot) * size
+        before = cells + (member * (steps + 1) + t) * size
         after = before + size
-        gate = gates + (member * (slots - 1) + slot) * 4 * size + place
+        gate = gates + (member * steps + t) * 4 * size + place
         tl.store(gate, i, mask=inside)
         tl.store(gate + size, f, mask=inside)
         tl.store(gate + 2 * size, o, mask=inside)
@@ -228,11 +232,18 @@ def forward_kernel(
     tl.store(after + place, c, mask=inside)
     h = o * tanh(c)
     tl.store(outputs + (member * steps + t) * size + place, h, mask=inside)
+    target, inside = row + batch * PARTS * inner + unit, (rows < batch) & (unit < state)
     one, two, three = in_parts(h)
-    target, inside = row + batch * 3 * inner + unit, (rows < batch) & (unit < state)
+    if PARTS == 3:
+        tl.store(target + 2 * inner, three, mask=inside)
+    elif KEPT:
+        again = back + (member * (steps + 1) + t + 1) * batch * 2 * inner + rows * 2 * inner + unit
+        tl.store(again, one, mask=inside)
+        tl.store(again + inner, two, mask=inside)
+    if PARTS == 2:
+        one, two = in_halves(h)
     tl.store(target, one, mask=inside)
     tl.store(target + inner, two, mask=inside)
-    tl.store(target + 2 * inner, three, mask=inside)
 
 
 @triton.jit(do_not_specialize=["t"])

@@ -17,14 +17,18 @@ ALIGNED = 16
 
 
 def pack(
-    w_h: Float[Tensor, "S H 4H"], w_x: Float[Tensor, "S I 4H"], bias: Float[Tensor, "S 4H"]
-) -> BFloat16[Tensor, "S 3 K C"]:
+    w_h: Float[Tensor, "S H 4H"],
+    w_x: Float[Tensor, "S I 4H"],
+    bias: Float[Tensor, "S 4H"],
+    parts: int = PARTS,
+    dtype: torch.dtype = torch.bfloat16,
+) -> Float[Tensor, "S P K C"]:
     """Weights in parts, the gates of a unit together, padded with zeros."""
     members, hidden, _ = w_h.shape
     width, entering = padded(hidden, ALIGNED), torch.cat((w_x, bias[:, None]), 1)
     inner = padded(width + entering.shape[1], WIDTH)
-    shape = (members, PARTS, inner, padded(hidden, WIDTH), GATES)
-    packed = w_h.new_zeros(shape, dtype=torch.bfloat16)
+    shape = (members, parts, inner, padded(hidden, WIDTH), GATES)
+    packed = w_h.new_zeros(shape, dtype=dtype)
     for first, some in ((0, w_h), (width, entering)):
         units = some.unflatten(-1, (GATES, -1)).mT  # (S, _, H, 4)
         parts_of(units, packed[:, :, first : first + units.shape[1], :hidden].movedim(1, 0))
@@ -36,7 +40,7 @@ def unpack(columns: Float[Tensor, "S K C"], hidden: int) -> Float[Tensor, "S K 4
     return columns.unflatten(-1, (-1, GATES))[:, :, :hidden].mT.flatten(-2)
 
 
-def fill(taped: BFloat16[Tensor, "S N B 3 K"], x: Float[Tensor, "S T B I"], first: int) -> None:
+def fill(taped: Float[Tensor, "S N B P K"], x: Float[Tensor, "S T B I"], first: int) -> None:
     """Lays out the inputs of some steps from column `first` on, and ones for the bias."""
     steps, inputs = x.shape[1], x.shape[-1]
     parts_of(x, taped[:, :steps, :, :, first : first + inputs].movedim(3, 0))
@@ -44,10 +48,13 @@ def fill(taped: BFloat16[Tensor, "S N B 3 K"], x: Float[Tensor, "S T B I"], firs
 
 
 def times(
-    left: BFloat16[Tensor, "S T B 3 K"], right: BFloat16[Tensor, "S T B P C"]
+    left: BFloat16[Tensor, "S T B Q K"], right: BFloat16[Tensor, "S T B P C"]
 ) -> Float[Tensor, "S K C"]:
-    """left' @ right over time and batch: of their parts, one product for each part of `right`."""
-    left, right = left.flatten(1, 2), right.flatten(1, 2)  # (S, N, 3, K)
+    """left' @ right over time and batch: of their parts, one product for each part of `right`.
+
+    Of the Q parts of `left` the first P are taken.
+    """
+    left, right = left.flatten(1, 2), right.flatten(1, 2)  # (S, N, _, _)
     found = []
     parts = right.shape[2]
     for part in reversed(range(parts)):

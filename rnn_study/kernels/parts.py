@@ -1,9 +1,13 @@
-"""Numbers in three parts of bfloat16, so that matrix units multiply them as exactly as float32.
+"""Numbers in parts of 16 bits, so that matrix units multiply them as exactly as float32.
 
 A bfloat16 has 8 significant bits, a float32 24. So a number is the sum of three parts, each the
 rounded rest of those before it, and a product of two such sums is six products of parts, but for
 three whose terms are below the rounding of float32. What a matrix unit multiplies it adds up in
 float32.
+
+A float16 has 11 significant bits, and two parts 22: three products come to an error of 2^-22 of
+what is added up, where no number is above 65504 and none that counts is near 2^-25, the step of
+the smallest. That holds for the values of a network; gradients may be as small as they like.
 
 Source: Henry, Tang and Heinecke, "Leveraging the bfloat16 artificial intelligence datatype for
 higher-precision computations", 2019.
@@ -13,22 +17,25 @@ higher-precision computations", 2019.
 
 from __future__ import annotations
 
+import torch
 import triton
 import triton.language as tl
-from jaxtyping import BFloat16, Float
+from jaxtyping import Float
 from torch import Tensor
 
 PARTS = 3
 
 
-def multiplied(values: Tensor) -> tl.dtype:
-    """As what parts are multiplied: Triton's interpreter, which runs kernels on a CPU, knows no
+def multiplied(parts: Tensor) -> tl.dtype:
+    """As what `parts` are multiplied: Triton's interpreter, which runs kernels on a CPU, knows no
     products of bfloat16."""
-    return tl.float32 if values.device.type == "cpu" else tl.bfloat16
+    if parts.device.type == "cpu":
+        return tl.float32
+    return tl.float16 if parts.dtype == torch.float16 else tl.bfloat16
 
 
-def parts_of(values: Float[Tensor, "*shape"], out: BFloat16[Tensor, "3 *shape"]) -> None:
-    """Writes the parts of some numbers, the largest first."""
+def parts_of(values: Float[Tensor, "*shape"], out: Float[Tensor, "P *shape"]) -> None:
+    """Writes the P parts of some numbers, the largest first, in the format of `out`."""
     rest = values
     for part in out:
         part.copy_(rest)
@@ -42,8 +49,15 @@ def tanh(x):
 
 
 @triton.jit
+def in_halves(values):
+    """The two parts of a tile in float16."""
+    one = values.to(tl.float16)
+    return one, (values - one.to(tl.float32)).to(tl.float16)
+
+
+@triton.jit
 def in_parts(values):
-    """The three parts of a tile."""
+    """The three parts of a tile in bfloat16."""
     one = values.to(tl.bfloat16)
     rest = values - one.to(tl.float32)
     two = rest.to(tl.bfloat16)
