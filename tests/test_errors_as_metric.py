@@ -106,7 +106,7 @@ class TestTables:
         assert "Validation mean square error over the seeds" in text
         assert "     100  1.4e-2  4.8e-3      6     1.5    0.49      5  9.6e-5  3.2e-5" in text
         more = printed(terminal.seed_sensitivity(aggregate.seed_sensitivity(runs), ERROR))
-        assert "1.4e-2  9.6e-3 to 1.9e-2  4.8e-3 to 2.4e-2" in more
+        assert "1.4e-2  9.6e-3..1.9e-2  4.8e-3..2.4e-2" in more
         assert "1 diverged,\n" in more and "1 failed\n" in more
         for shown in (text, more):
             assert max(map(len, shown.splitlines())) <= 80

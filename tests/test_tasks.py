@@ -83,8 +83,10 @@ def test_losses_and_scores_are_one_number_a_sequence_and_need_no_company(name):
 
 
 @EVERY_TASK
-def test_nan_solves_nothing(name):
-    assert TASKS[name].metric.solved(np.array([np.nan, -np.inf])).tolist() == [False, False]
+def test_what_is_nan_or_as_bad_as_can_be_solves_nothing(name):
+    metric = TASKS[name].metric
+    worst = -np.inf if metric.larger_is_better else np.inf
+    assert metric.solved(np.array([np.nan, worst])).tolist() == [False, False]
 
 
 def test_cross_entropy_accuracy_and_the_end_of_the_symbol_task():

@@ -18,6 +18,7 @@ from rnn_study.tasks import TASKS
 
 SCRIPT = Path(__file__).parents[1] / "studies" / "symbol_length.py"
 ACCURACY = TASKS["symbol"].metric
+HEADS = ["length", "solved", "95%", "IQM", "quartiles", "range", "epochs"]
 
 
 class TestPlan:
@@ -72,6 +73,13 @@ class TestTables:
         assert "     500     1/3  0.01-0.91" in text
         assert "0.20-0.30     >60  1 diverged,\n" in text
         assert "1 failed\n" in text
+
+    def test_seeds_by_errors_with_a_goal(self, runs):
+        metric = replace(ACCURACY, logarithmic=True)
+        text = shown(terminal.seed_sensitivity(aggregate.seed_sensitivity(runs), metric))
+        assert text.splitlines()[2].split() == HEADS
+        assert "     500    0/2 0.00-0.84   0.25     0.23..0.28     0.20..0.30    >60 1" in text
+        assert " diverged,\n" in text and " 1 failed\n" in text
 
     def test_cells_against_each_other(self, runs):
         compared = aggregate.cell_comparison(runs)

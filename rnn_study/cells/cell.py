@@ -28,12 +28,13 @@ Weights = dict[str, Tensor]
 class Cell(ABC):
     """A recurrent architecture. Stateless: parameters are passed in.
 
-    A new cell implements `init` and `step`, and overrides the rest where it differs. It may replace
-    `scan` by something faster with the same values and gradients; `Cell.scan` stays the oracle.
+    A new cell says its `gates`, implements `init` and `step`, and overrides the rest where it
+    differs. It may replace `scan` by something faster with the same values and gradients;
+    `Cell.scan` stays the oracle.
     """
 
     gates: int
-    """Products with an (H, H) matrix per time step, a measure of cost."""
+    """Products with an (H, H) matrix per time step, 3 of a GRU: a measure of cost and memory."""
     orthogonal: str | None = None
     """The parameter whose exponential is an orthogonal recurrent matrix, of a cell that has one."""
 
@@ -53,7 +54,13 @@ class Cell(ABC):
     def step(
         self, weights: Weights, x: Float[Tensor, "S B I"], state: Float[Tensor, "S B D"]
     ) -> Float[Tensor, "S B D"]:
-        """The next state."""
+        """The next state.
+
+        On a CPU a member's bits may not depend on its place in the pack. torch rounds `sigmoid`,
+        `softplus`, `elu` and `silu` by where a number stands in contiguous memory: they take slices
+        of a tensor that is wider than H, as `a.chunk(2, -1)` gives, which torch goes through row by
+        row. `tanh`, `exp` and `relu` round alike everywhere; `gelu` and powers do not.
+        """
 
     def scan(
         self, weights: Weights, x: Float[Tensor, "S T B I"], state: Float[Tensor, "S B D"]

@@ -143,7 +143,7 @@ _Column = tuple[int, Callable[[Mapping[Any, Any], Metric], str]]
 
 def _columns(metric: Metric) -> dict[str, _Column]:
     """The columns of the seed sensitivity by title."""
-    wide = 16 if metric.logarithmic else 9
+    wide = 14 if metric.logarithmic else 9
     values: dict[str, _Column] = {
         "IQM": (6 if metric.logarithmic else 5, lambda row, m: _value(row["iqm"], m)),
         "quartiles": (wide, lambda row, m: _range(row["q1"], row["q3"], m)),
@@ -165,8 +165,9 @@ def _columns(metric: Metric) -> dict[str, _Column]:
 
 def _sensitivity_rows(metric: Metric, header: bool = False) -> Table:
     """A table for one section; all have the same columns, and the first has their titles."""
+    gap = 1 if metric.logarithmic and metric.goal is not None else 2  # all fit in 80 columns
     rows = Table(
-        box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim", show_header=header
+        box=None, padding=(0, gap, 0, 0), pad_edge=False, header_style="dim", show_header=header
     )
     for title, (width, _) in _columns(metric).items():
         rows.add_column(title, justify="right", no_wrap=True, width=width)
@@ -281,7 +282,7 @@ def _range(low: float, high: float, metric: Metric | None = None) -> str:
     if math.isnan(low):
         return "-"
     if metric is not None and metric.logarithmic:
-        return f"{metric.text(low)} to {metric.text(high)}"  # 4.8e-3 has a minus of its own
+        return f"{metric.text(low)}..{metric.text(high)}"  # 4.8e-3 has a minus of its own
     return f"{low:.2f}-{high:.2f}"
 
 

@@ -27,7 +27,6 @@ class Language(Task):
     lies.
     """
 
-    min_length = 1
     transient = 1500
     reads_text = True
     metric = Metric(

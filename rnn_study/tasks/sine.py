@@ -30,7 +30,6 @@ class Sine(SequenceTask):
     band = (math.pi / 16, math.pi / 8)
     min_length = 32  # one period of the slowest
     inputs = 1
-    outputs = 1
     every_step = True
     answers = ("y",)
     shown = ("0.218",)

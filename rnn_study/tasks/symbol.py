@@ -25,7 +25,6 @@ class Symbol(SequenceTask):
     second = (40, 49)
     min_length = second[1] + 1
     inputs = len(symbols)
-    outputs = 4
     answers = ("pp", "pq", "qp", "qq")
     shown = ("p", "q")
     metric = Metric(

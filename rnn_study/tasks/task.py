@@ -36,7 +36,7 @@ class Sequences:
 class Task(ABC):
     """A data set, a loss and its metrics."""
 
-    min_length: int
+    min_length: int = 1
     """Shortest sequences, time steps."""
     transient: int = 400
     """Steps under a constant input before orbits are taken to lie on an attractor."""
@@ -61,19 +61,25 @@ class Task(ABC):
 class SequenceTask(Task):
     """Draws sequences. Stateless: data follow from seed, length and size.
 
+    A new task says `inputs`, `answers`, `shown` and `metric`, implements what is abstract, and
+    overrides the rest where it differs.
+
     `*T` in shapes: no axis, or T where the task reads the network out at every step.
     """
 
     inputs: int
     """I, input channels of the cell."""
-    outputs: int
-    """O, outputs of the read-out."""
     every_step: bool = False
     """Whether the read-out is at every step, or at the last alone."""
     answers: tuple[str, ...]
-    """The names of the outputs."""
+    """The names of the outputs, one each."""
     shown: tuple[str, ...]
     """Those of the `probes` that figures show; bifurcations are followed under the first."""
+
+    @property
+    def outputs(self) -> int:
+        """O, outputs of the read-out."""
+        return len(self.answers)
 
     def check(self, training: Training) -> None:
         """Whole batches of training data; nothing that only a text has."""
