@@ -7,7 +7,7 @@ import sys
 import textwrap
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -39,6 +39,12 @@ class Settings:
     """Its architecture."""
     seed: int = 0
     """Its seed."""
+    length: int | None = None
+    """Its sequence length, where the study has several."""
+    learning_rate: float | None = None
+    """Its learning rate, where the study has several."""
+    trial_id: str | None = None
+    """The id of its trial, instead of --cell, --seed, --length and --learning-rate."""
     prompt: str = ""
     """Words that the text begins with, from the text's vocabulary; none: it begins a line."""
     count: int = 100
@@ -58,6 +64,13 @@ class Settings:
         usable = 0 <= self.temperature < float("inf")
         require(usable, "temperature", self.temperature, "use a finite number of at least 0")
 
+    def network(self) -> dict[str, Any]:
+        """What is known of the network, by the columns of `aggregate.runs`."""
+        if self.trial_id is not None:
+            return {"trial_id": self.trial_id}
+        names = ("cell", "seed", "length", "learning_rate")
+        return {name: value for name in names if (value := getattr(self, name)) is not None}
+
 
 def write(settings: Settings) -> None:
     """Find the network, and print what it writes."""
@@ -68,13 +81,22 @@ def write(settings: Settings) -> None:
     reads = [name for name, task in TASKS.items() if task.reads_text]
     allowed = f"use a study of the task {', '.join(reads)}"
     require(bool(runs["task"].isin(reads).any()), "study", settings.study, allowed)
-    trial = aggregate.trial_of(aggregate.one(runs, cell=settings.cell, seed=settings.seed))
-    corpus = Corpus.open(texts.fetch(execution.corpora, trial.corpus), trial.corpus)
+    trial = aggregate.trial_of(aggregate.one(runs, **settings.network()))
+    corpus = corpus_of(execution, trial)
     words = [corpus.token("prompt", w, trial.vocabulary) for w in settings.prompt.split()]
     tokens = written(trial, best_network(execution, trial), [corpus.numbers[END], *words], settings)
     print(shown(corpus, [*words, *tokens.tolist()]))
     if settings.temperature == 0:
         print(f"\n{told(repetition(tokens), len(tokens))}")
+
+
+def corpus_of(execution: Execution, trial: Trial) -> Corpus:
+    """The text that a trial has read; InvalidInput where it does not lie there."""
+    try:
+        return Corpus.open(texts.fetch(execution.corpora, trial.corpus), trial.corpus)
+    except FileNotFoundError as error:
+        allowed = f"it has no sound copy of the text {trial.corpus} that trial {trial.id} has read"
+        raise InvalidInput("storage", str(execution.storage), allowed) from error
 
 
 def best_network(execution: Execution, trial: Trial) -> dict[str, np.ndarray]:

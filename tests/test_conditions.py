@@ -8,6 +8,7 @@ import pytest
 from example_runs import grid, run, searched
 
 from rnn_study import aggregate
+from rnn_study.errors import InvalidInput
 
 
 def table(*rows: dict[str, object]) -> pd.DataFrame:
@@ -71,3 +72,35 @@ class TestSettings:
         mixed = table(*(run(seed=s, data_seed=d) for s in range(4) for d in range(2)))
         assert mixed.index.names == [*names, "data_seed"]
         assert mixed["seeds"].tolist() == [4, 4]
+
+
+class TestOne:
+    RUNS = pd.DataFrame(
+        [
+            run("lstm", 50, 0), run("lstm", 75, 0), run("lstm", 50, 1), run("orthogonal", 50, 0),
+            run("orthogonal", 50, 0, epochs=9), run("lstm", 50, 2, status="FAILED"),
+        ]
+    )  # fmt: skip
+
+    @pytest.mark.parametrize("named", [{"length": 75}, {"seed": 1}, {"trial_id": RUNS.trial_id[4]}])
+    def test_the_one_run_that_is_meant(self, named: dict[str, object]) -> None:
+        found = aggregate.one(self.RUNS, **named)
+        assert {name: found[name] for name in named} == named
+
+    @pytest.mark.parametrize(
+        ("named", "error"),
+        [
+            (
+                {"cell": "gru"},
+                "cell: 'gru' is not allowed; the finished runs have lstm, orthogonal",
+            ),
+            ({"cell": "lstm", "seed": 2}, "seed: 2 .*; the finished runs of cell lstm have 0, 1$"),
+            ({"cell": "lstm", "seed": 0}, "runs: 2 .* choose by length 50, 75; trial_id "),
+            ({"cell": "orthogonal"}, "runs: 2 .* choose by epochs 9, 60; trial_id "),
+        ],
+    )
+    def test_none_or_several_are_refused(self, named: dict[str, object], error: str) -> None:
+        with pytest.raises(InvalidInput, match=error):
+            aggregate.one(self.RUNS, **named)
+        with pytest.raises(InvalidInput, match="no run has finished"):
+            aggregate.one(self.RUNS[5:])

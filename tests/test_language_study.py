@@ -114,7 +114,7 @@ def test_the_same_again_trains_nothing_and_another_folder_of_the_same_text_neith
     assert "every trial had finished earlier" in again.stdout
 
 
-def test_a_finished_run_goes_on_after_a_prompt(done, capsys, monkeypatch):
+def test_a_finished_run_goes_on_after_a_prompt(done, capsys, monkeypatch, tmp_path):
     storage, _ = done
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     flags = ["--study", NAME, "--cell", "lstm", "--storage", str(storage.folder), "--count", "30"]
@@ -139,7 +139,13 @@ def test_a_finished_run_goes_on_after_a_prompt(done, capsys, monkeypatch):
     assert greedy.splitlines()[-1].startswith("It ")
     code, refused = ran("--prompt", "zeppelin")
     assert code == 2 and refused.err.startswith("error: prompt: 'zeppelin'")
-    assert ran("--seed", "9")[0] == 2
+    code, refused = ran("--seed", "9")
+    assert code == 2 and "the finished runs of cell lstm have 0, 1" in refused.err
+    trial_id = storage.runs.query("cell == 'orthogonal' and seed == 1")["trial_id"].item()
+    assert wrote("--length", "20") == wrote() != wrote("--trial-id", trial_id)
+    assert ran("--length", "10")[1].err.startswith("error: length: 10 is not allowed")
+    code, refused = ran("--storage", str(tmp_path), "--tracking-uri", storage.uri)
+    assert code == 2 and refused.err.startswith(f"error: storage: '{tmp_path}'")
 
 
 @pytest.mark.parametrize(

@@ -113,13 +113,31 @@ def finished(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def one(runs: pd.DataFrame, **settings: Any) -> pd.Series:
-    """The first finished run with these values in these columns. Raises `InvalidInput`."""
-    found = finished(runs)
+    """The one finished run with these values in these columns.
+
+    Raises InvalidInput where there is none, with the values that there are; and where there are
+    several, with what tells them apart.
+    """
+    found, described = finished(runs), ""
     for name, value in settings.items():
         require_member("column", name, [*map(str, runs.columns)])
+        there = f"the finished runs{described} have {_listed(found, name)}"
         found = found[found[name] == value]
-    require(len(found) > 0, "run", settings, "use the cell, seed and so on of a finished run")
+        require(len(found) > 0, name, value, there)
+        described = f"{described or ' of'} {name} {value}"
+    require(len(found) > 0, "runs", 0, "no run has finished")
+    own = [name for name in ("cell", "length", "seed") if _varies(found, name)]
+    apart = [*own, *distinguishing(found), "trial_id"]
+    choices = "; ".join(f"{name} {_listed(found, name)}" for name in apart)
+    allowed = f"finished runs{described} differ: choose by {choices}"
+    require(len(found) == 1, "runs", len(found), allowed)
     return found.iloc[0]
+
+
+def _listed(runs: pd.DataFrame, name: str) -> str:
+    """The values of a column, each once."""
+    values = {_value(value) for value in runs[name]}
+    return ", ".join(str(value) for value in sorted(values, key=lambda v: sortable((v,)))) or "none"
 
 
 def trial_of(row: pd.Series) -> Trial:

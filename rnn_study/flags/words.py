@@ -56,7 +56,7 @@ def reader(name: str, hint: Any) -> PrimitiveConstructorSpec[Any]:
 
 def _read_and_label(name: str, hint: Any) -> tuple[Read, str]:
     label = name.rpartition("_")[2].upper()  # --tracking-uri URI
-    if hint is int:
+    if hint in (int, int | None):
         return _one(int, "use a whole number"), "N"
     if hint == float | Literal["auto"]:
         return _one(_number_or_auto, "use a number or auto"), "X"
