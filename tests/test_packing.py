@@ -23,9 +23,10 @@ SHAPES = {
     "odd": {"hidden": 11, "batch": 7, "train_size": 14, "val_size": 10, "epochs": 2},
     "odder": {"hidden": 17, "batch": 13, "train_size": 26, "val_size": 19, "epochs": 2},
     "narrow": {"hidden": 3, "batch": 5, "train_size": 10, "val_size": 7, "epochs": 3},
+    "single": {"hidden": 200, "batch": 1, "train_size": 2, "val_size": 1, "epochs": 1},
     "even": {"hidden": 32, "batch": 16, "train_size": 32, "val_size": 16, "epochs": 2},
 }
-"""Hidden sizes and batches that fill no vector register evenly, and one that does."""
+"""Hidden sizes and batches that fill no vector register evenly, one that does, single sequences."""
 
 
 def in_packs(members, size):

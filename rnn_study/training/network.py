@@ -127,6 +127,9 @@ class Network(Layout):
         if outputs == 1:  # a product of width one rounds otherwise in a pack of one than in others
             bias, w_out = pad(bias, (0, 1)), pad(w_out, (0, 1))
         if not self.task.every_step:
-            return torch.baddbmm(bias, self.cell.output(state), w_out)[..., :outputs]
+            last = self.cell.output(state)
+            if batch == 1:  # nor does the gradient of a product with a single row round alike
+                last = pad(last, (0, 0, 0, 1))
+            return torch.baddbmm(bias, last, w_out)[:, :batch, :outputs]
         read = torch.baddbmm(bias, seen.transpose(1, 2).flatten(1, 2), w_out)  # (S, B T, O)
         return read.unflatten(1, (batch, steps))[..., :outputs]
