@@ -57,6 +57,24 @@ def test_a_point_that_vanishes_is_a_fold() -> None:
     assert found.before <= 0 <= found.after
 
 
+@pytest.mark.parametrize(("count", "end"), [(2, 0.75), (3, 1.5), (9, 2.65)])
+def test_a_search_that_jumps_to_another_point_has_lost_its_own(count: int, end: float) -> None:
+    """x' = x + (mu + x - x^3) / 10: from -1 the lower point moves until mu = 2 / sqrt(27), where it
+    vanishes; the upper one is there throughout."""
+
+    def two_folds(mu):
+        return lambda x: x + 0.1 * (mu + x - x**3)
+
+    values, start = np.linspace(0, end, count), at(1, 1, 1, value=-1.0)
+    points = follow(two_folds, start, values)
+    there = [point.point.item() for point in points if len(point)]
+    assert len(there) == (values < 2 / math.sqrt(27)).sum()
+    assert max(there) < -1 / math.sqrt(3)
+    (found,) = passed(two_folds, start, values)
+    assert found.kind == "fold" and not found.gains
+    assert found.before < 2 / math.sqrt(27) < found.after
+
+
 def test_a_point_that_only_moves_passes_none() -> None:
     assert passed(logistic, at(1, 1, 1, value=0.5), np.linspace(1.5, 2.9, 9)) == []
     assert passed(fold, at(1, 1, 1, value=9.0), np.linspace(0.5, 1, 3)) == []  # there is no point
