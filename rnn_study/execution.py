@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
+from platform import node
 from typing import Literal
 
 from rnn_study import storage
@@ -85,6 +86,11 @@ class Execution:
     def folder(self) -> Path:
         """The storage, if it is a folder; of a bucket, where this machine prepares what goes in."""
         return storage.local(self.storage)
+
+    @property
+    def place(self) -> str:
+        """The storage under a name that no other has: a folder with its machine."""
+        return self.storage if isinstance(self.storage, str) else f"{self.storage} on {node()}"
 
     def results(self, study: Study) -> Path:
         """The folder of `study`'s tables and figures."""

@@ -108,12 +108,14 @@ def run(
         )
         require_device(study, resources)
         sizes = pack_sizes(execution, resources)
-        tracker = Tracker(uri, study, execution.folder / "artifacts")
+        tracker = Tracker(uri, study, execution.folder / "artifacts", place=execution.place)
         folder = prepare_storage(execution, study)
         stack.enter_context(study_lock(folder, study.name))
         if isinstance(execution.storage, str):
             place = storage.files(execution.published(study))
             tracker.fence(stack.enter_context(lease(place, study.name)).holds)
+        with stop_without_mlflow():
+            tracker.require_alone()
         if corpus is not None:
             texts.save(corpus, execution.corpora)
         finished = tracker.finished()

@@ -46,6 +46,8 @@ class Patience:
         self.stopped = False
         self.holds: Callable[[float], bool] = lambda seconds: True
         """Whether this process may write, made sure of within so many seconds."""
+        self.lost = False
+        """Whether another driver has taken over what this process writes."""
         self.busy = 0.0
         """Seconds of `work`, and of calls that were answered."""
         self.cpu = 0.0
@@ -62,7 +64,7 @@ class Patience:
 
     def require(self) -> None:
         """Raises TrackingError where another process may write in this one's place."""
-        if not self.holds(self._limit):
+        if self.lost or not self.holds(self._limit):
             raise TrackingError("another driver took this one for dead, so it writes no more")
 
     def call(self, function: Callable[..., Result], *args: Any, **kwargs: Any) -> Result:

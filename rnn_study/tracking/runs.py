@@ -73,8 +73,17 @@ class Runs:
                 self.end(run.info.run_id, "KILLED")
         for trial_id, run in others.items():  # a search may come to it
             if run.info.status in ALIVE:
-                known[trial_id] = self._call(self._client.get_run, run.info.run_id)
+                known[trial_id] = self.get(run.info.run_id)
         return known
+
+    def get(self, run_id: str) -> Run:
+        """A run as it is now."""
+        return self._call(self._client.get_run, run_id)
+
+    def alive(self) -> set[str]:
+        """The ids of the runs that are RUNNING. Waits for nothing."""
+        running = "attributes.status = 'RUNNING'"
+        return {run.info.run_id for run in search(self._client, self._experiment, running)}
 
     def find(self, tag: str, value: str) -> Run | None:
         """The run with this tag, if there is one."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 
 from mlflow.entities import Run, RunTag
@@ -13,10 +13,12 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT, MLFLOW_PARENT_RUN_ID
 
 from rnn_study.config import Study, Trial
+from rnn_study.tracking.child import Child
 from rnn_study.tracking.environment import settings
 from rnn_study.tracking.patience import Patience, logger
 from rnn_study.tracking.points import History, final_point, points
 from rnn_study.tracking.runs import ALIVE, Runs
+from rnn_study.tracking.signs import DRIVER, STORAGE, Signs, outlive, sign
 from rnn_study.tracking.store import (
     DEVICE,
     FAILURE,
@@ -42,22 +44,6 @@ LONGEST_REASON = 5000
 """Characters of a failure's reason that are kept; MLflow takes 8000."""
 
 
-@dataclass
-class _Child:
-    """The run of a trial that was started by this tracker."""
-
-    run_id: str
-    trial: Trial
-    logged: set[int] = field(default_factory=set)
-    """The epochs that are stored or queued."""
-    summarised: bool = False
-    """Whether its final metrics are stored already."""
-    place: tuple[str, str] = ("", "")
-    """Node and device, as stored or queued."""
-    ended: bool = False
-    """Whether its end is stored or queued: nothing more is written."""
-
-
 class Tracker:
     """Writes the runs of one study: `open`, then `start`, `log`, `finish`, `fail`, then `close`.
 
@@ -70,28 +56,44 @@ class Tracker:
     """
 
     def __init__(
-        self, uri: str, study: Study, artifacts: Path, *, patience: float = PATIENCE_SECONDS
+        self,
+        uri: str,
+        study: Study,
+        artifacts: Path,
+        *,
+        place: str = "",
+        patience: float = PATIENCE_SECONDS,
     ) -> None:
         """Checks that the store at `uri` can be used, and creates nothing.
 
-        `artifacts`: folder for the artifacts of an SQLite store; a server has its own.
-        `patience`: seconds that the store may be away. Raises `InvalidInput`.
+        `artifacts`: folder for the artifacts of an SQLite store; a server has its own. `place`: the
+        study's storage, under a name that no other has. `patience`: seconds that the store may be
+        away. Raises `InvalidInput`.
         """
         self._uri, self._study, self._artifacts = uri, study, Path(artifacts).absolute()
         self._client = connect(uri, write=True)
+        self._place = place
         self._patience = Patience(uri, patience)
         self._settings = ExitStack()
         self._opened: tuple[Runs, Writer] | None = None
+        self._signs: Signs | None = None
         self._parent = ""
         self._inherited: dict[str, str] = {}  # tags of every child
         self._trials: dict[str, Trial] = {}
         self._known: dict[str, Run] = {}
-        self._children: dict[str, _Child] = {}
+        self._children: dict[str, Child] = {}
         self._killed = False
 
     def fence(self, holds: Callable[[float], bool]) -> None:
         """Write only while `holds` is true, which it is given so many seconds to make sure of."""
         self._patience.holds = holds
+
+    def require_alone(self) -> None:
+        """InvalidInput where a driver with another storage runs the study; waits a while for those
+        that have not said that they ended. Creates nothing."""
+        if self._client is not None:
+            with settings():
+                outlive(self._client, self._patience, self._study.name, self._place)
 
     @property
     def seconds(self) -> float:
@@ -131,13 +133,14 @@ class Tracker:
         tags = {f"environment.{key}": text for key, text in environment.items()}
         if "git_commit" in environment:
             self._inherited[MLFLOW_GIT_COMMIT] = environment["git_commit"]
-        tags |= self._inherited
+        tags |= {**self._inherited, STORAGE: self._place, DRIVER: sign(0)}
         parent = runs.find(STUDY, self._study.id)
         parent = parent or runs.create(STUDY, self._study.id, self._study.name, tags)
         self._parent = self._inherited[MLFLOW_PARENT_RUN_ID] = parent.info.run_id
         declaration = self._study.declaration()
         runs.reopen(parent, declaration, tags)
         runs.log_json(self._parent, declaration, "study.json")
+        self._signs = Signs(self._client, self._patience, self._parent, self._place)
 
     def start(self, trials: Sequence[Trial], purpose: str = GRID) -> None:
         """Creates or reopens one run per trial, RUNNING when this returns.
@@ -150,13 +153,18 @@ class Tracker:
             if trial.id in self._children:
                 continue
             name = f"{trial.condition}, seed {trial.seed}"
-            run = self._known.get(trial.id) or runs.create(TRIAL, trial.id, name, tags)
-            child = _Child(run.info.run_id, trial, ended=run.info.status == "FINISHED")
+            known = self._known.get(trial.id)
+            # as it is now: a finished run is never touched, whoever has finished it
+            run = runs.get(known.info.run_id) if known else None
+            run = run or runs.create(TRIAL, trial.id, name, tags)
+            child = Child(run.info.run_id, trial, ended=run.info.status == "FINISHED")
             if not child.ended:
                 writer.begin(child.run_id)
                 runs.reopen(run, asdict(trial), tags)
                 child.logged = runs.epochs(run)
                 child.summarised = SUMMARY in run.data.metrics
+            else:
+                writer.unfinished.pop(child.run_id, None)
             self._children[trial.id] = child
 
     def log(self, histories: Mapping[str, History]) -> None:
@@ -239,7 +247,8 @@ class Tracker:
         if self._patience.stopped:
             return
         self._patience.stop()
-        if self._opened is not None and self._patience.holds(0.0):  # or the runs are another's
+        mine = not self._patience.lost and self._patience.holds(0.0)  # else the runs are another's
+        if self._opened is not None and mine:
             killer = threading.Thread(target=self._kill, name="interrupt", daemon=True)
             killer.start()  # in a thread, because a call of MLflow's cannot be given up
             killer.join(INTERRUPT_SECONDS)
@@ -261,6 +270,8 @@ class Tracker:
             runs.settle()
             for run_id in [*writer.unfinished]:
                 runs.end(run_id, "KILLED")
+            if self._signs is not None:
+                self._signs.stop()
             runs.end(self._parent, "FAILED" if failed else "FINISHED")
         except BaseException:  # a signal's too
             self.interrupt()
@@ -272,8 +283,10 @@ class Tracker:
         assert self._opened is not None
         runs, writer = self._opened
         try:
+            alive = runs.alive()
             for run_id in [*writer.unfinished]:
-                runs.kill(run_id)
+                if run_id in alive:
+                    runs.kill(run_id)
                 writer.unfinished.pop(run_id, None)
             runs.kill_uncertain()
             if self._parent:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict, fields, replace
 
 import numpy as np
@@ -31,12 +32,15 @@ from tracked import (
 )
 
 from rnn_study.config import Trial
+from rnn_study.errors import InvalidInput
 from rnn_study.tasks import TASKS
 from rnn_study.tracking import (
     Tracker,
+    TrackingError,
     finished_trials,
     read_histories,
     read_runs,
+    signs,
 )
 from rnn_study.tracking.points import MOST_POINTS, final_point, points
 from rnn_study.training.summary import summary as summary_of
@@ -194,6 +198,40 @@ def test_a_finished_run_is_never_touched_again(uri, tmp_path):
     changed = before ^ dump(uri)
     assert {row[0] for row in changed} == {"runs"}
     assert {row[2] for row in changed} == {STUDY.name}  # the parent's end, nothing else
+
+
+def test_of_two_drivers_with_different_storages_the_second_is_refused(
+    each_uri, study, tmp_path, monkeypatch
+):
+    """They share MLflow, but no lock. Where the first is dead, or lost, the second goes on."""
+    monkeypatch.setattr(signs, "BEAT_SECONDS", 0.05)
+    monkeypatch.setattr(signs, "DEAD_SECONDS", 2.0)
+    first = opened(each_uri, tmp_path, study, place="/a on here")
+    first.start(TRIALS[:2])
+    narrow = replace(study, seeds=(2,))
+    second = Tracker(each_uri, narrow, tmp_path / "artifacts", place="s3://b")
+    allowed = f"process {os.getpid()} on .* --storage /a on here, .*use another --name"
+    with pytest.raises(InvalidInput, match=f"storage: 's3://b' is not allowed; {allowed}"):
+        second.require_alone()
+    # within a storage there is a lock
+    Tracker(each_uri, study, tmp_path / "artifacts", place="/a on here").require_alone()
+
+    first._signs.stop()  # from here on it is cut off
+    second.require_alone()
+    second.open(narrow.trials(), ENVIRONMENT)
+    first.finish(TRIALS[1].id, history(TRIALS[1]), summary(TRIALS[1]))
+    wait_until(lambda: "FINISHED" in set(read_runs(each_uri, study.name)["status"]))
+    assert TRIALS[1] in narrow.trials()
+    second.start([TRIALS[1]])
+    second.interrupt()
+    runs = read_runs(each_uri, study.name).set_index("trial_id")
+    assert runs["status"].to_dict() == {TRIALS[0].id: "KILLED", TRIALS[1].id: "FINISHED"}
+    first._signs = signs.Signs(first._client, first._patience, first._parent, "/a on here")
+    wait_until(lambda: first._patience.lost)
+    with pytest.raises(TrackingError, match="took this one for dead"):
+        first.log({TRIALS[0].id: history(TRIALS[0])})
+    first.interrupt()
+    assert read_runs(each_uri, study.name).set_index("trial_id")["status"].equals(runs["status"])
 
 
 def test_what_a_dead_driver_left_is_repaired(uri, tmp_path):

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -73,7 +74,7 @@ def record(tracker: Tracker, trials: list[Trial], epochs: int = EPOCHS) -> None:
         tracker.finish(trial.id, history(trial, epochs), summary(trial, epochs))
 
 
-def opened(uri: str, folder: Path, study: Study = STUDY, **options: float) -> Tracker:
+def opened(uri: str, folder: Path, study: Study = STUDY, **options: Any) -> Tracker:
     tracker = Tracker(uri, study, folder / "artifacts", **options)
     tracker.open(study.trials(), ENVIRONMENT)
     return tracker
@@ -160,7 +161,7 @@ class Proxy(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, uri: str) -> None:
+    def __init__(self, uri: str, port: int = 0) -> None:
         self.fault: Callable[[str], str | None] = lambda path: None
         """Of a request's path: None, "lose reply", "lose reply, deliver late", "hang" or "503"."""
         proxy = self
@@ -196,6 +197,6 @@ class Proxy(ThreadingHTTPServer):
             def log_message(self, *args: object) -> None:
                 pass
 
-        super().__init__(("127.0.0.1", 0), Handler)
+        super().__init__(("127.0.0.1", port), Handler)
         self.uri = f"http://127.0.0.1:{self.server_address[1]}"
         threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
