@@ -193,8 +193,9 @@ def _fetched(uri: str, run: Run, name: str, folder: Path) -> Path | None:
             return path
         target.mkdir(exist_ok=True)
         return Path(repository.download_artifacts(name, str(target)))
-    except (MlflowException, OSError) as error:
-        if not _missing(error):
+    except (MlflowException, OSError):
+        # what a server answered to a download, MLflow does not tell
+        if name in {each.path for each in repository.list_artifacts()}:
             raise
         logger.warning("run %s has no %s in MLflow", run.info.run_id, name)
         return None
@@ -246,11 +247,3 @@ def _runs_of(client: MlflowClient, run_ids: list[str]) -> Iterator[Run]:
     for first in range(0, len(run_ids), IDS):
         quoted = ", ".join(f"'{run_id}'" for run_id in run_ids[first : first + IDS])
         yield from search(client, experiment_id, f"attributes.run_id IN ({quoted})")
-
-
-def _missing(error: Exception) -> bool:
-    """Whether a download failed because there is no such artifact."""
-    if isinstance(error, MlflowException):
-        text = str(error)
-        return error.error_code == "RESOURCE_DOES_NOT_EXIST" or "404" in text
-    return isinstance(error, FileNotFoundError)

@@ -10,11 +10,13 @@ from collections import Counter
 from dataclasses import replace
 
 import pytest
+from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from tracked import (
     STUDY,
     TRIAL,
     TRIALS,
+    Proxy,
     assert_recorded,
     history,
     opened,
@@ -30,8 +32,10 @@ from rnn_study.tracking import (
     patience,
     read_histories,
     read_runs,
+    reader,
     writer,
 )
+from rnn_study.tracking.store import HISTORY
 
 
 @pytest.mark.parametrize("fault", [None, "hang"])
@@ -68,6 +72,25 @@ def test_interrupt_is_quick_and_marks_what_it_can(fault, proxy, study, tmp_path,
     client = MlflowClient(tracking_uri=proxy.uri)
     experiment = client.get_experiment_by_name(study.name).experiment_id
     assert not client.search_runs([experiment], "attributes.status = 'RUNNING'")
+
+
+def test_only_an_artifact_that_is_not_there_is_left_out(server, study, tmp_path, monkeypatch):
+    """Not one that could not be fetched, whatever numbers its address holds."""
+    monkeypatch.setattr(reader, "RETRIES", 0)
+    tracker = opened(server.uri, tmp_path, study)
+    record(tracker, TRIALS[:2])
+    tracker.close()
+    with Proxy(server.uri, 40400 + os.getpid() % 100) as proxy:
+        runs = read_runs(proxy.uri, study.name)
+        proxy.fault = lambda path: "503" if path.endswith(HISTORY) else None
+        with pytest.raises(MlflowException, match="404"):
+            read_histories(proxy.uri, runs)
+        proxy.fault = lambda path: None
+        lost = runs["run_id"][0]
+        (path,) = server.folder.glob(f"artifacts/**/{lost}/artifacts/{HISTORY}")
+        path.unlink()
+        assert read_histories(proxy.uri, runs).keys() == {runs["trial_id"][1]}
+        proxy.shutdown()
 
 
 def test_a_driver_that_was_taken_for_dead_writes_nothing_more(server, study, tmp_path):
