@@ -129,7 +129,7 @@ def run(
             )
         unclaimed = tracker.finished(SEARCH) & {trial.id for trial in study.trials()}
         lacking = agenda.searches and not (folder / OPTUNA).exists()
-        if not agenda.over or lacking or unclaimed:
+        if not agenda.over or lacking or unclaimed or tracker.left_alive():
             if not joins and not agenda.over:
                 resources = stack.enter_context(connection(execution))
             seconds["ray"] = time.perf_counter() - began

@@ -182,6 +182,15 @@ def finished(client: MlflowClient, study_name: str, purpose: str = "") -> set[st
     return {run.data.tags[TRIAL] for run in runs if TRIAL in run.data.tags}
 
 
+def any_alive(client: MlflowClient, study_name: str) -> bool:
+    """Whether a run of a study's experiment is RUNNING, of its trials and of its declarations."""
+    experiment = experiment_of(client, study_name)
+    if experiment is None:
+        return False
+    runs = search(client, experiment.experiment_id, "attributes.status = 'RUNNING'")
+    return any(run.data.tags.keys() & {TRIAL, STUDY} for run in runs)
+
+
 def search(client: MlflowClient, experiment_id: str, condition: str = "") -> Iterator[Run]:
     """The runs of an experiment that meet `condition`, in MLflow's language, the oldest first."""
     token = None

@@ -30,6 +30,7 @@ from rnn_study.tracking.store import (
     STUDY,
     SUMMARY,
     TRIAL,
+    any_alive,
     connect,
     create_database,
     finished,
@@ -111,6 +112,14 @@ class Tracker:
             return set()
         with settings():
             return self._patience.call(finished, self._client, self._study.name, purpose)
+
+    def left_alive(self) -> bool:
+        """Whether a run of the study has not ended: its driver is dead, where this one is alone.
+        Creates nothing."""
+        if self._client is None:
+            return False
+        with settings():
+            return self._patience.call(any_alive, self._client, self._study.name)
 
     def open(self, trials: Sequence[Trial], environment: Mapping[str, str]) -> None:
         """Makes or reopens the experiment and the parent run, and repairs what a crash left.
