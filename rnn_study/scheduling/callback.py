@@ -71,7 +71,7 @@ class Listener(tune.Callback):
         pack = _pack(trial)
         if trial.trial_id not in self._open:
             self._open[trial.trial_id] = {member.id: member for member in pack.trials}
-            with stop_without_mlflow():
+            with self._reaching():
                 self._tracker.start(pack.trials, trial.config["purpose"])
             self._observer.started(pack)
 
@@ -84,7 +84,7 @@ class Listener(tune.Callback):
         **info: Any,
     ) -> None:
         message: Message = result["message"]
-        with stop_without_mlflow():
+        with self._reaching():
             self._tracker.place(message.histories, message.node, message.device)
             self._tracker.log(message.histories)
         self._observer.epochs(_pack(trial), message.histories)
@@ -101,7 +101,7 @@ class Listener(tune.Callback):
                 f"trial {trial.id} has ended, but {self._checkpoints.of(trial)} does not "
                 "say so; every node must see the storage"
             )
-        with stop_without_mlflow():
+        with self._reaching():
             if state.finished:
                 numbers = summary(state.history, state.status, TASKS[trial.task].metric)
                 self._tracker.finish(trial.id, state.history, numbers, self._album(trial, state))
@@ -109,9 +109,16 @@ class Listener(tune.Callback):
                 numbers = {"epochs_trained": float(state.epoch), "stopped": 1.0}
                 self._tracker.stop(trial.id, state.history)
         self._observer.finished(trial, numbers)
-        due, earlier = self._agenda.learn(trial.id, Course(state.history, state.finished))
+        with self._reaching():  # the histories of earlier trials
+            due, earlier = self._agenda.learn(trial.id, Course(state.history, state.finished))
         if due or earlier:
             self._observer.more(due, earlier)
+
+    @contextmanager
+    def _reaching(self) -> Iterator[None]:
+        """Around what needs MLflow: it may be away for long, and a signal ends the wait."""
+        with self._signals.at_once(), stop_without_mlflow():
+            yield
 
     def _album(self, trial: Trial, state: Checkpoint) -> Callable[[Path], None] | None:
         """What writes the portraits of a trial's attractors into a folder, if it has any."""
@@ -143,7 +150,7 @@ class Listener(tune.Callback):
             else:
                 members.append(member)
         self.failures |= {member.id: reason for member in members}
-        with stop_without_mlflow():
+        with self._reaching():
             self._tracker.fail([member.id for member in members], reason)
         self._observer.failed(members, reason)
         self._agenda.ended()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 
 
@@ -45,6 +47,16 @@ class Signals:
     ) -> None:
         for name, handler in self._previous.items():
             signal.signal(name, handler)  # type: ignore[arg-type]
+
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Around what may wait for long and can be broken off: signals are not deferred there."""
+        before, self.deferred = self.deferred, False
+        try:
+            self.check()
+            yield
+        finally:
+            self.deferred = before
 
     def check(self) -> None:
         """Raises what was deferred."""
