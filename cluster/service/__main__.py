@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 
 from cluster.service.part import Broken, Part
-from cluster.service.parts import PARTS, require_programs
+from cluster.service.parts import PARTS, require_addresses, require_programs
 from cluster.service.settings import Settings
 from rnn_study.errors import InvalidInput, require_member
 from rnn_study.flags import script
@@ -34,6 +34,7 @@ def main(argv: Sequence[str]) -> int:
 
 def start(settings: Settings) -> None:
     """Starts what is not running, all or nothing, and prints how to use it."""
+    require_addresses(settings)
     require_programs()
     parts = [make(settings) for make in PARTS]
     due = [part for part in parts if not part.processes()]

@@ -8,7 +8,7 @@ import secrets
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from rnn_study.errors import require, require_whole
+from rnn_study.errors import InvalidInput, require, require_whole
 
 LOOPBACK = "127.0.0.1"
 BUCKETS = ("studies", "mlflow")
@@ -56,12 +56,14 @@ class Settings:
     """GPUs that jobs may use on this machine; -1: all that Ray finds."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "folder", Path(self.folder).expanduser().resolve())
-        ports = [f.name for f in fields(self) if f.name.endswith("_port")]
-        for name in ports:
-            port = require_whole(name, getattr(self, name), 1024)
-            require(port < 65531, name, port, "use a port below 65531")
-        require(len({getattr(self, n) for n in ports}) == len(ports), "ports", ports, "all differ")
+        try:
+            folder = Path(self.folder).expanduser().resolve()
+        except (RuntimeError, ValueError, OSError) as error:  # an unknown user, a loop of links
+            allowed = f"use a folder of this machine ({error})"
+            raise InvalidInput("folder", str(self.folder), allowed) from error
+        object.__setattr__(self, "folder", folder)
+        for name in (field.name for field in fields(self) if field.name.endswith("_port")):
+            require_whole(name, getattr(self, name), 1024)
         require_whole("cpus", self.cpus, 1)
         require_whole("gpus", self.gpus, -1)
         require(bool(self.host), "host", self.host, "give an address of this machine")
@@ -123,11 +125,18 @@ class Settings:
         return dict(json.loads(path.read_text()))
 
     def prepare(self) -> None:
-        """Makes the folder, the secrets, the token and the file that users source."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        # as root, PostgreSQL runs as another user, who has to pass through but not to look
-        self.folder.chmod(0o711 if os.geteuid() == 0 else 0o700)
-        (self.folder / "logs").mkdir(mode=0o700, exist_ok=True)
+        """Makes the folder, the secrets, the token and the file that users source.
+
+        InvalidInput where the folder cannot be made.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            # as root, PostgreSQL runs as another user, who has to pass through but not to look
+            self.folder.chmod(0o711 if os.geteuid() == 0 else 0o700)
+            (self.folder / "logs").mkdir(mode=0o700, exist_ok=True)
+        except OSError as error:
+            allowed = f"use a folder that can be made and is yours ({error.strerror})"
+            raise InvalidInput("folder", str(self.folder), allowed) from error
         self.secrets()
         if not self.token.exists():
             write_private(self.token, secrets.token_hex(32))
