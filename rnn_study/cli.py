@@ -17,7 +17,7 @@ import torch
 from rich.console import Console
 
 from rnn_study import storage
-from rnn_study.errors import InvalidInput, require
+from rnn_study.errors import Away, InvalidInput, require
 from rnn_study.execution import Execution
 from rnn_study.flags.again import command
 from rnn_study.flags.study import Preset, Request, parse
@@ -59,6 +59,9 @@ def main(presets: Mapping[str, Preset], question: str, argv: Sequence[str] | Non
     except InvalidInput as refused:
         print("error:", " ".join(str(refused).split()), file=sys.stderr)
         return REFUSED
+    except Away as away:
+        print(f"{away}. {_AGAIN}", flush=True)
+        return FAILED
     except KeyboardInterrupt:  # before or after the study has a handler of its own
         print(_AGAIN, flush=True)
         return 128 + signal.SIGINT
@@ -105,12 +108,12 @@ def _run(request: Request, corpus: Corpus | None, question: str, again: str) -> 
 
 
 def _show(request: Request, outcome: Report, question: str, again: str) -> None:
-    """Write the tables, figures and the page, and print what a user wants to read first."""
+    """Write the tables and figures, print what a user wants to read first, and write the page."""
     from rnn_study import aggregate, tracking
     from rnn_study.reporting import attractors, files, language, searches, tables
 
     study, execution = request.study, request.execution
-    folder = execution.results(study)
+    folder, uri = execution.results(study), execution.resolved_tracking_uri
     written = files.write(outcome.runs, outcome.histories, folder)
     found = None
     more: dict[str, Shown] = {}
@@ -126,10 +129,6 @@ def _show(request: Request, outcome: Report, question: str, again: str) -> None:
         found, made = _write_attractors(request, outcome)
         written |= made
         more["attractors"] = tables.attractors(found)
-    _write_page(request, outcome, written, more, question, again)
-    if isinstance(execution.storage, str):
-        paths = [path for path in sorted(folder.iterdir()) if path.is_file()]
-        storage.publish(paths, execution.published(study))
     metric = aggregate.metric_of(outcome.runs)
     console = _console()
     console.print()
@@ -158,8 +157,12 @@ def _show(request: Request, outcome: Report, question: str, again: str) -> None:
         console.print(terminal.failures(outcome.trials, outcome.failures))
         console.print()
     console.print(terminal.times(outcome.seconds, len(outcome.failures)))
+    _write_page(request, outcome, written, more, question, again)
+    if isinstance(execution.storage, str):
+        paths = [path for path in sorted(folder.iterdir()) if path.is_file()]
+        storage.publish(paths, execution.published(study))
     console.print(f"Tables and figures: {execution.published(study)}", soft_wrap=True)
-    page = tracking.experiment_page(execution.resolved_tracking_uri, study.name)
+    page = tracking.patiently(uri, tracking.experiment_page, study.name)
     console.print(f"Every run, in MLflow:\n{mlflow_command(execution, page)}", soft_wrap=True)
 
 
@@ -176,7 +179,8 @@ def _write_page(
     from rnn_study.reporting import page
 
     study, uri = request.study, request.execution.resolved_tracking_uri
-    made_with = tracking.read_environment(uri, study.name, outcome.runs["run_id"])
+    run_ids = outcome.runs["run_id"]
+    made_with = tracking.patiently(uri, tracking.read_environment, study.name, run_ids)
     shown = page.Page(study, question, again, outcome.runs, more, written, made_with)
     path = shown.write(request.execution.results(study))
     tracking.describe(uri, study, shown.description(), path)
@@ -191,8 +195,8 @@ def _write_attractors(request: Request, outcome: Report) -> tuple[pd.DataFrame, 
     return attractors.write(
         outcome.runs,
         outcome.histories,
-        tracking.read_bifurcations(uri, outcome.runs),
-        lambda run_id: tracking.read_album(uri, run_id),
+        tracking.patiently(uri, tracking.read_bifurcations, outcome.runs),
+        lambda run_id: tracking.patiently(uri, tracking.read_album, run_id),
         request.execution.results(request.study),
     )
 
@@ -206,7 +210,7 @@ def _write_texts(request: Request, outcome: Report) -> tuple[dict[str, Shown], W
     return language.write(
         outcome.runs,
         outcome.histories,
-        lambda run_id: tracking.read_album(uri, run_id),
+        lambda run_id: tracking.patiently(uri, tracking.read_album, run_id),
         request.execution.results(request.study),
     )
 

@@ -22,6 +22,13 @@ class InvalidInput(ValueError):
         return InvalidInput, (self.field, self.value, self.allowed)  # so that it passes processes
 
 
+class Away(RuntimeError):
+    """MLflow or a bucket cannot be reached, or refuses. Nothing is lost: the same command goes on.
+
+    The command line prints it and exits with 1.
+    """
+
+
 def require(ok: bool, name: str, value: object, allowed: str) -> None:
     """Raises InvalidInput unless `ok`."""
     if not ok:

@@ -15,13 +15,14 @@ from ray import tune
 from ray.tune.experiment import Trial as TuneTrial
 
 from rnn_study.config import Pack, Trial
+from rnn_study.errors import Away
 from rnn_study.progress import Observer
 from rnn_study.reporting import albums
 from rnn_study.scheduling.agenda import Agenda
 from rnn_study.scheduling.interruption import Interrupted, Signals
 from rnn_study.search import Course
 from rnn_study.tasks import TASKS
-from rnn_study.tracking import Tracker, TrackingError
+from rnn_study.tracking import Tracker
 from rnn_study.training import Checkpoint, Checkpoints, summary
 from rnn_study.worker import Message
 
@@ -117,7 +118,7 @@ class Listener(tune.Callback):
     @contextmanager
     def _reaching(self) -> Iterator[None]:
         """Around what needs MLflow: it may be away for long, and a signal ends the wait."""
-        with self._signals.at_once(), stop_without_mlflow():
+        with self._signals.at_once(), stop_when_away():
             yield
 
     def _album(self, trial: Trial, state: Checkpoint) -> Callable[[Path], None] | None:
@@ -158,11 +159,11 @@ class Listener(tune.Callback):
 
 
 @contextmanager
-def stop_without_mlflow() -> Iterator[None]:
+def stop_when_away() -> Iterator[None]:
     """Ends the study when MLflow is gone for good; Tune would take it for a failed pack."""
     try:
         yield
-    except TrackingError as error:
+    except Away as error:
         raise Interrupted(f"{error}.", 1) from error
 
 

@@ -25,7 +25,7 @@ from rnn_study.phrases import about
 from rnn_study.progress import Observer
 from rnn_study.scheduling import outcomes, proposals
 from rnn_study.scheduling.agenda import Agenda
-from rnn_study.scheduling.callback import Listener, stop_without_mlflow
+from rnn_study.scheduling.callback import Listener, stop_when_away
 from rnn_study.scheduling.cluster import (
     Resources,
     address,
@@ -39,7 +39,7 @@ from rnn_study.scheduling.lock import lease, study_lock
 from rnn_study.scheduling.plan import remaining
 from rnn_study.scheduling.sizes import pack_sizes, reserved
 from rnn_study.tasks.corpus import Corpus
-from rnn_study.tracking import SEARCH, Results, Tracker, read_histories, read_runs
+from rnn_study.tracking import SEARCH, Results, Tracker, patiently, read_histories, read_runs
 from rnn_study.training import Checkpoints
 from rnn_study.worker import Message, train_pack
 
@@ -92,9 +92,10 @@ def run(
     """Trains every trial of `study` that has not finished, and returns all of them.
 
     `corpus`: the text that it reads, which is put where the packs find it. Finished trials are
-    never trained again; others go on from their checkpoints. Raises
-    InvalidInput before anything is created, and Interrupted on SIGINT, on SIGTERM and when Ray
-    dies, after the unfinished runs are marked KILLED.
+    never trained again; others go on from their checkpoints. Raises InvalidInput before anything is
+    created; Away where MLflow or a bucket stays away before or after the training; and Interrupted
+    where it does meanwhile, on SIGINT, on SIGTERM and when Ray dies, after the unfinished runs are
+    marked KILLED.
     """
     began = time.perf_counter()
     seconds = dict.fromkeys(("ray", "fit", "log", "log_cpu", "train"), 0.0)
@@ -114,8 +115,7 @@ def run(
         if isinstance(execution.storage, str):
             place = storage.files(execution.published(study))
             tracker.fence(stack.enter_context(lease(place, study.name)).holds)
-        with stop_without_mlflow():
-            tracker.require_alone()
+        tracker.require_alone()
         if corpus is not None:
             texts.save(corpus, execution.corpora)
         finished = tracker.finished()
@@ -137,10 +137,10 @@ def run(
             seconds["fit"] = time.perf_counter() - began - seconds["ray"]
             seconds |= {"log": tracker.seconds, "log_cpu": tracker.cpu_seconds}
         observer.close()
-        every = read_runs(uri, study.name)
+        every = patiently(uri, read_runs, study.name)
         mine = every["trial_id"].isin({trial.id for trial in agenda.trials})
         runs = every[mine].reset_index(drop=True)
-        histories = read_histories(uri, runs[runs["status"] == "FINISHED"])
+        histories = patiently(uri, read_histories, runs[runs["status"] == "FINISHED"])
     asked = mine | every["trial_id"].isin({trial.id for trial in agenda.tried})
     trained = every[asked & ~every["trial_id"].isin(finished)]
     seconds["train"] = float(trained["train_seconds"].sum())
@@ -176,7 +176,7 @@ def _train(
     checkpoints = Checkpoints(storage.files(execution.checkpoints))
     storage.clear(f"{execution.published(study)}/{_SCRATCH}")  # left by a driver that was killed
     (folder / OPTUNA).unlink(missing_ok=True)
-    with Signals() as signals, stop_without_mlflow():
+    with Signals() as signals, stop_when_away():
         listener = Listener(tracker, observer, checkpoints, signals, agenda)
         try:
             tracker.open(agenda.trials, {**environment(), "device": resources.device})

@@ -6,7 +6,7 @@ id (its children). This package alone imports mlflow, and never its fluent inter
 
 import rnn_study.tracking.environment  # noqa: F401  (first: it decides how mlflow is imported)
 from rnn_study.tracking.description import describe, read_environment
-from rnn_study.tracking.patience import TrackingError
+from rnn_study.tracking.patience import TrackingError, patiently
 from rnn_study.tracking.reader import (
     experiment_page,
     finished_trials,
@@ -33,6 +33,7 @@ __all__ = [
     "describe",
     "experiment_page",
     "finished_trials",
+    "patiently",
     "read_album",
     "read_bifurcations",
     "read_environment",

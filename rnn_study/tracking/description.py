@@ -14,6 +14,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from rnn_study.config import Study
+from rnn_study.errors import InvalidInput
 from rnn_study.tasks import TASKS
 from rnn_study.tracking.environment import settings
 from rnn_study.tracking.patience import logger
@@ -60,7 +61,7 @@ def describe(uri: str, study: Study, parts: Sequence[str], page: Path) -> None:
             for run in search(client, at, f"tags.`{STUDY}` = '{study.id}'"):
                 client.set_tag(run.info.run_id, NOTE, tags[NOTE])
                 client.log_artifact(run.info.run_id, str(page))
-    except (MlflowException, OSError) as error:
+    except (InvalidInput, MlflowException, OSError) as error:
         logger.warning("the study's page is not in MLflow: %s", brief(error))
 
 

@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-import requests
 from mlflow.exceptions import MlflowException
 
-from rnn_study.tracking.store import brief, shown
+from rnn_study.errors import Away
+from rnn_study.tracking.store import NoAnswer, brief, is_away, shown
 
 Result = TypeVar("Result")
 
@@ -20,11 +20,11 @@ logger = logging.getLogger("rnn_study.tracking")
 
 FIRST_WAIT, LONGEST_WAIT = 1.0, 10.0
 """Seconds between two tries: doubled from the first to the longest."""
-TRANSIENT = (408, 425, 429)
-"""HTTP statuses below 500 that ask to try again."""
+PATIENCE_SECONDS = 900.0
+"""How long a store may be away before a study gives up."""
 
 
-class TrackingError(RuntimeError):
+class TrackingError(Away):
     """MLflow refused what was sent, or was away for too long.
 
     Nothing is lost: every trial's history is in its checkpoint, and the next run of the study
@@ -82,7 +82,7 @@ class Patience:
                 try:
                     with self.work():
                         result = function(*args, **kwargs)
-                except (MlflowException, OSError) as error:
+                except (MlflowException, OSError, NoAnswer) as error:
                     if not is_away(error):
                         message = f"the tracking store {self._uri} refused: {brief(error)}"
                         raise TrackingError(message) from error
@@ -140,12 +140,9 @@ class Patience:
         )
 
 
-def is_away(error: Exception) -> bool:
-    """Whether the store may answer when asked again: it is unreachable, busy or failing."""
-    if isinstance(error, MlflowException):
-        status = error.get_http_status_code()
-    elif isinstance(error, requests.HTTPError) and error.response is not None:
-        status = error.response.status_code
-    else:
-        return isinstance(error, OSError)  # requests' connection errors among them
-    return status >= 500 or status in TRANSIENT
+def patiently(uri: str, read: Callable[..., Result], *args: Any) -> Result:
+    """`read(uri, *args)`, asked again while the store is away.
+
+    For what is read once a study has trained. Raises `TrackingError` as `Patience.call` does.
+    """
+    return Patience(uri, PATIENCE_SECONDS).call(read, uri, *args)

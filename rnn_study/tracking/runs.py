@@ -12,9 +12,18 @@ from mlflow.entities import Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from rnn_study.tracking.patience import Patience, is_away
+from rnn_study.tracking.patience import Patience
 from rnn_study.tracking.points import CLOCK
-from rnn_study.tracking.store import FAILURE, STOPPED, STUDY, TRIAL, best, experiment_of, search
+from rnn_study.tracking.store import (
+    FAILURE,
+    STOPPED,
+    STUDY,
+    TRIAL,
+    best,
+    experiment_of,
+    is_away,
+    search,
+)
 
 ALIVE = ("RUNNING", "SCHEDULED")
 """Statuses of a run that has not ended."""

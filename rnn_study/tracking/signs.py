@@ -13,8 +13,8 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from rnn_study.errors import InvalidInput
-from rnn_study.tracking.patience import Patience, is_away, logger
-from rnn_study.tracking.store import STUDY, brief, experiment_of, search
+from rnn_study.tracking.patience import Patience, logger
+from rnn_study.tracking.store import STUDY, brief, experiment_of, is_away, search
 
 STORAGE = "rnn_study.storage"
 """Tag of a parent run: the storage of its last driver."""

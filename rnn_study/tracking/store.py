@@ -50,10 +50,27 @@ ALBUM = "attractors.npz"
 BIFURCATIONS = "bifurcations.csv"
 """Likewise: a row for every change of its attractors."""
 
+TRANSIENT = (408, 425, 429)
+"""HTTP statuses below 500 that ask to try again."""
 CHECK_SECONDS = 8
 """Longest wait for the first answer of a server."""
 PAGE = 1000
 """Runs in one answer to a search."""
+
+
+class NoAnswer(InvalidInput):
+    """A store that may answer when it is asked again."""
+
+
+def is_away(error: Exception) -> bool:
+    """Whether the store may answer when asked again: it is unreachable, busy or failing."""
+    if isinstance(error, MlflowException):
+        status = error.get_http_status_code()
+    elif isinstance(error, requests.HTTPError) and error.response is not None:
+        status = error.response.status_code
+    else:
+        return isinstance(error, (OSError, NoAnswer))  # requests' connection errors among them
+    return status >= 500 or status in TRANSIENT
 
 
 def connect(uri: str, *, write: bool) -> MlflowClient | None:
@@ -79,9 +96,9 @@ def _connect_server(uri: str) -> MlflowClient:
             client = MlflowClient(tracking_uri=uri)
             client.search_experiments(max_results=1)
         except Exception as error:  # also what a server that is not MLflow's makes it raise
-            raise InvalidInput(
-                "tracking_uri", shown(uri), f"no MLflow server answers there: {brief(error)}"
-            ) from error
+            refusal = NoAnswer if is_away(error) else InvalidInput
+            allowed = f"no MLflow server answers there: {brief(error)}"
+            raise refusal("tracking_uri", shown(uri), allowed) from error
     return client
 
 

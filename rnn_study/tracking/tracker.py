@@ -15,7 +15,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT, MLFLOW_PARENT_RUN_ID
 from rnn_study.config import Study, Trial
 from rnn_study.tracking.child import Child
 from rnn_study.tracking.environment import settings
-from rnn_study.tracking.patience import Patience, logger
+from rnn_study.tracking.patience import PATIENCE_SECONDS, Patience, logger
 from rnn_study.tracking.points import History, final_point, points
 from rnn_study.tracking.runs import ALIVE, Runs
 from rnn_study.tracking.signs import DRIVER, STORAGE, Signs, outlive, sign
@@ -37,8 +37,6 @@ from rnn_study.tracking.store import (
 )
 from rnn_study.tracking.writer import Attach, Writer
 
-PATIENCE_SECONDS = 900.0
-"""How long a store may be away before the tracker gives up."""
 INTERRUPT_SECONDS = 2.0
 """How long `interrupt` tries to mark runs KILLED."""
 LONGEST_REASON = 5000

@@ -29,7 +29,11 @@ from tracked import (
 
 from rnn_study.tracking import (
     TrackingError,
+    describe,
+    description,
     patience,
+    patiently,
+    read_environment,
     read_histories,
     read_runs,
     reader,
@@ -91,6 +95,28 @@ def test_only_an_artifact_that_is_not_there_is_left_out(server, study, tmp_path,
         path.unlink()
         assert read_histories(proxy.uri, runs).keys() == {runs["trial_id"][1]}
         proxy.shutdown()
+
+
+def test_what_is_read_after_the_training_waits_for_mlflow(
+    proxy, study, tmp_path, monkeypatch, caplog
+):
+    for module in (reader, description):
+        monkeypatch.setattr(module, "RETRIES", 0)
+    tracker = opened(proxy.uri, tmp_path, study)
+    record(tracker, TRIALS[:2])
+    tracker.close()
+    faults = iter(["503"])
+    proxy.fault = lambda path: next(faults, None)
+    runs = patiently(proxy.uri, read_runs, study.name)
+    assert len(runs) == 2
+    proxy.fault = lambda path: "503"
+    page = tmp_path / "report.html"
+    page.touch()
+    describe(proxy.uri, study, ["a question"], page)
+    assert "the study's page is not in MLflow" in caplog.text
+    monkeypatch.setattr(patience, "PATIENCE_SECONDS", 0.05)
+    with pytest.raises(TrackingError, match=r"was away for .* nothing is lost"):
+        patiently(proxy.uri, read_environment, study.name, runs["run_id"])
 
 
 def test_a_driver_that_was_taken_for_dead_writes_nothing_more(server, study, tmp_path):
