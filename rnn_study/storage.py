@@ -31,12 +31,18 @@ class StorageAway(RuntimeError):
 
 
 def parse(address: str | Path) -> str | Path:
-    """An `s3://` address as text without a slash at its end, a folder as an absolute path."""
+    """An `s3://` address as text without a slash at its end, a folder as an absolute path.
+
+    InvalidInput where it is neither.
+    """
     text = str(address)
     if "://" not in text:
-        return Path(address).expanduser().resolve()
-    bucket, _, _ = text.removeprefix(S3).partition("/")
-    if not text.startswith(S3) or not bucket:
+        try:
+            return Path(address).expanduser().resolve()
+        except (RuntimeError, ValueError, OSError) as error:  # an unknown user, a loop of links
+            raise InvalidInput("storage", text, f"{_ALLOWED} ({error})") from error
+    names = text.removeprefix(S3).rstrip("/").split("/")
+    if not text.startswith(S3) or {"", ".", ".."} & set(names):
         raise InvalidInput("storage", text, _ALLOWED)
     return text.rstrip("/")
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import subprocess
 import sys
+import threading
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -67,6 +70,11 @@ REFUSED = {
     "--dryrun": "argument: '--dryrun' is not allowed; did you mean --dry-run?",
     "smoke": "argument: 'smoke' is not allowed; --help lists what is",
     "--tracking-uri http://127.0.0.1:9": "tracking_uri: 'http://127.0.0.1:9' is not allowed; no ",
+    "--tracking-uri http://[::1": "tracking_uri: 'http://[::1' is not allowed; use sqlite:///FILE",
+    "--ray-address nonsense": "ray_address: 'nonsense' is not allowed; use HOST:PORT, ray://HOST",
+    "--ray-address http://127.0.0.1:8265": "ray_address: 'http://127.0.0.1:8265' is not allowed; ",
+    "--ray-address 127.0.0.1:9": "ray_address: '127.0.0.1:9' is not allowed; no Ray answers there",
+    "--ray-address ray://127.0.0.1:9": "ray_address: 'ray://127.0.0.1:9' is not allowed; no Ray an",
     "--tracking-uri server": "tracking_uri: 'server' is not allowed; use sqlite:///FILE",
 }
 
@@ -102,6 +110,57 @@ class TestRefusals:
         assert "is not allowed; use a folder that you can write to (" in printed.err
         assert printed.err.count("\n") == 1
         assert sorted(home.rglob("*")) == before
+
+    @pytest.mark.parametrize(
+        "place", ["~nosuchuser/x", "loop/x", "s3://b//x", "s3://b/../x", "s3:///x"]
+    )
+    def test_storage_that_names_no_place(self, script, home, capfd, place):
+        (home / "loop").symlink_to("loop")
+        assert cli.main(script.PRESETS, script.QUESTION, ["--storage", place]) == 2
+        printed = capfd.readouterr()
+        assert printed.err.startswith("error: storage: ") and printed.err.count("\n") == 1
+        assert "is not allowed; use a folder" in printed.err
+        assert list(home.iterdir()) == [home / "loop"]
+
+    @pytest.mark.parametrize("flags", [[], ["--dry-run"], ["--status"]])
+    def test_an_experiment_that_may_not_be_seen(self, script, home, capfd, flags):
+        """A server that lists nothing and refuses the rest."""
+
+        class Forbids(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                seen = "experiments/search" in self.path
+                answer = {"error_code": "PERMISSION_DENIED", "message": "no rights"}
+                body = json.dumps({"experiments": []} if seen else answer).encode()
+                self.send_response(200 if seen else 403)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            do_GET = do_POST
+
+            def log_message(self, *args: object) -> None:
+                pass
+
+        with ThreadingHTTPServer(("127.0.0.1", 0), Forbids) as server:
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            uri = f"http://127.0.0.1:{server.server_port}"
+            argv = [
+                "--storage",
+                str(home / "storage"),
+                "--tracking-uri",
+                uri,
+                "--name",
+                "x",
+                *flags,
+            ]
+            assert cli.main(script.PRESETS, script.QUESTION, argv) == 2
+            server.shutdown()
+        error = "error: name: 'x' is not allowed; MLflow does not let you see it ("
+        printed = capfd.readouterr().err
+        assert printed.startswith(error) and printed.count("\n") == 1
+        assert list(home.rglob("*")) == []
 
     @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
     def test_storage_without_permission(self, script, home, capfd):

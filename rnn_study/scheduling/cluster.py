@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from rnn_study.config import Study
 from rnn_study.errors import InvalidInput, require
 from rnn_study.execution import Execution
 
+_ADDRESS = re.compile(r"(ray://)?(\[[\da-fA-F:]+\]|[^\s/:\[\]]+):(\d+)")
 _NO_CLUSTER = "no Ray answers there; use the HOST:PORT of a running head, or 'local'"
 
 
@@ -115,11 +117,16 @@ def connection(execution: Execution) -> Iterator[Resources]:
 
 def _require_answer(joined: str) -> None:
     """Refuses a HOST:PORT at which nothing listens; Ray itself would try for minutes."""
-    host, _, port = joined.rpartition(":")
-    if not host or "/" in host or not port.isdigit():
+    if joined in ("auto", "local"):  # of RAY_ADDRESS
         return
+    match = _ADDRESS.fullmatch(joined)
+    if match is None:
+        raise InvalidInput(
+            "ray_address", joined, "use HOST:PORT, ray://HOST:PORT, 'auto' or 'local'"
+        )
+    _, host, port = match.groups()
     try:
-        socket.create_connection((host, int(port)), timeout=5).close()
+        socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
     except (OSError, OverflowError) as error:
         raise InvalidInput("ray_address", joined, _NO_CLUSTER) from error
 

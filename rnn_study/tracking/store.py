@@ -78,7 +78,10 @@ def connect(uri: str, *, write: bool) -> MlflowClient | None:
 
     Creates nothing. Raises `InvalidInput` if the store cannot be used.
     """
-    scheme = urlsplit(uri).scheme
+    try:
+        scheme = urlsplit(uri).scheme
+    except ValueError:  # half an IPv6 address
+        scheme = ""
     if scheme in ("http", "https"):
         return _connect_server(uri)
     if uri.startswith("sqlite:///") and uri not in ("sqlite:///", "sqlite:///:memory:"):
@@ -175,8 +178,19 @@ def _path(uri: str) -> Path:
 
 
 def experiment_of(client: MlflowClient, study_name: str) -> Experiment | None:
-    """The experiment of a study, if there is one. Raises `InvalidInput` if it is deleted."""
-    experiment = client.get_experiment_by_name(study_name)
+    """The experiment of a study, if there is one.
+
+    Raises `InvalidInput` if it is deleted, or if the server does not let this user see it.
+    """
+    try:
+        experiment = client.get_experiment_by_name(study_name)
+    except MlflowException as error:
+        if error.get_http_status_code() not in (401, 403):
+            raise
+        allowed = (
+            f"MLflow does not let you see it ({brief(error)}); ask for the right, or use another"
+        )
+        raise InvalidInput("name", study_name, allowed) from error
     if experiment is not None and experiment.lifecycle_stage != "active":
         raise InvalidInput(
             "name",

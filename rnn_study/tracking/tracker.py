@@ -20,6 +20,7 @@ from rnn_study.tracking.points import History, final_point, points
 from rnn_study.tracking.runs import ALIVE, Runs
 from rnn_study.tracking.signs import DRIVER, STORAGE, Signs, outlive, sign
 from rnn_study.tracking.store import (
+    CHECK_SECONDS,
     DEVICE,
     FAILURE,
     GRID,
@@ -33,6 +34,7 @@ from rnn_study.tracking.store import (
     any_alive,
     connect,
     create_database,
+    experiment_of,
     finished,
 )
 from rnn_study.tracking.writer import Attach, Writer
@@ -71,6 +73,9 @@ class Tracker:
         """
         self._uri, self._study, self._artifacts = uri, study, Path(artifacts).absolute()
         self._client = connect(uri, write=True)
+        if self._client is not None:
+            with settings(timeout=CHECK_SECONDS):
+                experiment_of(self._client, study.name)  # refuses what may not be seen
         self._place = place
         self._patience = Patience(uri, patience)
         self._settings = ExitStack()
