@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from rnn_study.errors import InvalidInput
+from rnn_study.errors import Away, InvalidInput
 from rnn_study.training.files import Files, Folder
 
 S3 = "s3://"
@@ -25,7 +25,7 @@ TRIES = 8
 _ALLOWED = "use a folder, or s3://BUCKET/PREFIX"
 
 
-class StorageAway(RuntimeError):
+class StorageAway(Away):
     """A bucket cannot be reached or refuses. No OSError: nothing is damaged, and nobody must go on
     as if a file were not there."""
 

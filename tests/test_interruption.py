@@ -10,9 +10,20 @@ from types import SimpleNamespace
 import pytest
 
 from rnn_study.config import Pack
+from rnn_study.scheduling import lock
 from rnn_study.scheduling.callback import Listener
 from rnn_study.scheduling.interruption import Interrupted, Signals
+from rnn_study.storage import Bucket, StorageAway
 from rnn_study.tracking.patience import Patience
+from rnn_study.training import Checkpoints
+from rnn_study.training.files import Folder
+
+AWAY = {
+    "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
+    "AWS_ACCESS_KEY_ID": "a",
+    "AWS_SECRET_ACCESS_KEY": "b",
+    "AWS_EC2_METADATA_DISABLED": "true",
+}
 
 pytestmark = pytest.mark.usefixtures("unchecked")
 
@@ -55,6 +66,27 @@ def test_a_signal_ends_a_wait_within_tune(script, holds, number):
             listener.on_trial_start(0, [], trial)
         assert signals.deferred
     assert interrupted.value.exit_code == 128 + number
+
+
+def test_a_bucket_that_is_away_ends_the_study_and_not_ray_tune(script, monkeypatch):
+    for name, value in AWAY.items():
+        monkeypatch.setenv(name, value)
+    (trial, *_) = script.SMOKE.trials()
+    checkpoints = Checkpoints(Bucket("s3://studies/group", tries=1))
+    listener = Listener(None, None, checkpoints, Signals(), None)
+    with pytest.raises(Interrupted, match=r"s3://studies/group.* could not be listed") as ended:
+        listener.finish(trial)
+    assert ended.value.exit_code == 1
+
+
+def test_a_lease_that_cannot_be_removed_hides_no_reason(tmp_path, caplog):
+    class Away(Folder):
+        def remove(self, name: str) -> None:
+            raise StorageAway("no bucket answers")
+
+    with pytest.raises(Interrupted, match="SIGTERM"), lock.lease(Away(tmp_path), "name"):
+        raise Interrupted("Stopped by SIGTERM.", 143)
+    assert "the lease stays, and counts as dead in 30 s: no bucket answers" in caplog.text
 
 
 def test_a_signal_that_came_before_is_heeded_first():

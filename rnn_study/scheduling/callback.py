@@ -96,7 +96,8 @@ class Listener(tune.Callback):
 
     def finish(self, trial: Trial, may_stop: bool = False) -> None:
         """Records a trial that finished, or that was stopped if it `may`; from its checkpoint."""
-        state = self._checkpoints.load(trial)
+        with self._reaching():
+            state = self._checkpoints.load(trial)
         if state is None or not (state.finished or may_stop):
             raise RuntimeError(
                 f"trial {trial.id} has ended, but {self._checkpoints.of(trial)} does not "
@@ -117,7 +118,7 @@ class Listener(tune.Callback):
 
     @contextmanager
     def _reaching(self) -> Iterator[None]:
-        """Around what needs MLflow: it may be away for long, and a signal ends the wait."""
+        """Around what needs MLflow or the storage, which may be away: a signal ends the wait."""
         with self._signals.at_once(), stop_when_away():
             yield
 
@@ -145,7 +146,8 @@ class Listener(tune.Callback):
         reason = reason_of(Path(trial.error_file).read_text())
         members = []
         for member in self._open.pop(trial.trial_id).values():
-            state = self._checkpoints.load(member)
+            with self._reaching():
+                state = self._checkpoints.load(member)
             if state is not None and state.finished:
                 self.finish(member)
             else:
@@ -160,7 +162,7 @@ class Listener(tune.Callback):
 
 @contextmanager
 def stop_when_away() -> Iterator[None]:
-    """Ends the study when MLflow is gone for good; Tune would take it for a failed pack."""
+    """Ends the study when MLflow or a bucket is gone for good; Tune would end with a traceback."""
     try:
         yield
     except Away as error:
