@@ -21,6 +21,8 @@ from rnn_study.errors import InvalidInput, require
 from rnn_study.execution import Execution
 
 _ADDRESS = re.compile(r"(ray://)?(\[[\da-fA-F:]+\]|[^\s/:\[\]]+):(\d+)")
+LOOK_SECONDS = 60.0
+"""Longest wait for the nodes to tell how large their GPUs are."""
 _NO_CLUSTER = "no Ray answers there; use the HOST:PORT of a running head, or 'local'"
 
 
@@ -150,20 +152,36 @@ def _alive() -> tuple[Node, ...]:
     return tuple(Node(each.get("CPU", 0.0), each.get("GPU", 0.0)) for each in found)
 
 
+def _gpus_here() -> list[float]:
+    """Bytes of each GPU of this machine."""
+    gpus = range(torch.cuda.device_count())
+    return [float(torch.cuda.get_device_properties(gpu).total_memory) for gpu in gpus]
+
+
 def _smallest_gpu_here() -> float:
     """Bytes of this machine's smallest GPU."""
-    gpus = range(torch.cuda.device_count())
-    return min(torch.cuda.get_device_properties(gpu).total_memory for gpu in gpus)
+    return min(_gpus_here())
 
 
 def _smallest_gpu() -> float:
-    """Bytes of the cluster's smallest GPU: a task on every node that has some looks."""
-    look = ray.remote(num_cpus=0, num_gpus=0.01)(_smallest_gpu_here)
+    """Bytes of the cluster's smallest GPU: a task on every node that has some looks.
+
+    It reserves none, as all may be reserved, and its process ends with it, which frees its memory
+    there. InvalidInput where no node tells.
+    """
+    look = ray.remote(num_cpus=0, num_gpus=0, max_calls=1)(_gpus_here)
     there = [
         node["NodeID"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("GPU")
     ]
     chosen = (NodeAffinitySchedulingStrategy(node, soft=False) for node in there)
-    return min(ray.get([look.options(scheduling_strategy=node).remote() for node in chosen]))
+    asked = [look.options(scheduling_strategy=node).remote() for node in chosen]
+    allowed = f"give a number: no node told the memory of its GPUs within {LOOK_SECONDS:.0f} s"
+    try:
+        found = [size for sizes in ray.get(asked, timeout=LOOK_SECONDS) for size in sizes]
+    except ray.exceptions.GetTimeoutError as error:
+        raise InvalidInput("gpus_per_pack", "auto", allowed) from error
+    require(bool(found), "gpus_per_pack", "auto", "give a number: PyTorch sees none of Ray's GPUs")
+    return min(found)
 
 
 def _resources(

@@ -6,10 +6,13 @@ Every node is a raylet of its own with one core; the machine, its disk and its c
 from __future__ import annotations
 
 import pytest
+import ray
 from commands import Storage, wait_until
 from ray.cluster_utils import Cluster
 
 from rnn_study import tracking
+from rnn_study.errors import InvalidInput
+from rnn_study.scheduling.cluster import _smallest_gpu
 from rnn_study.tracking import store
 
 FLAGS = ("--epochs", "800", "--checkpoint-seconds", "0.2", "--hidden", "32", "--pack-size", "1")
@@ -79,3 +82,21 @@ def test_a_node_is_named_on_every_run(undisturbed):
     client = store.connect(undisturbed.uri, write=False)
     tags = client.get_run(runs["run_id"][0]).data.tags
     assert tags[store.NODE] == runs["node"][0] and tags[store.DEVICE] == "cpu"
+
+
+def test_gpus_are_asked_for_their_size_though_all_are_reserved(cluster):
+    """Not really GPUs here: the node answers that it sees none, and nobody waits for the pack."""
+
+    class Pack:  # in here, so that it is sent along
+        def trains(self) -> None:
+            """Holds what it has reserved, from when this returns."""
+
+    cluster.add_node(num_cpus=1, num_gpus=1)
+    ray.init(cluster.address, logging_level="ERROR")
+    try:
+        pack = ray.remote(num_gpus=1)(Pack).remote()
+        ray.get(pack.trains.remote())
+        with pytest.raises(InvalidInput, match=r"gpus_per_pack: 'auto' .*sees none of Ray's GPUs"):
+            _smallest_gpu()
+    finally:
+        ray.shutdown()
