@@ -1,8 +1,9 @@
 """What the language model costs: the softmax's loss, and an epoch beside a plain port.
 
-    python benchmarks/language_model.py --what loss      memory and time of the loss, two ways
+    # memory and time of the loss, two ways
+    python benchmarks/language_model.py --what loss
+    # an epoch, packed and plain, in one run
     python benchmarks/language_model.py --what epoch --data DIR --device cuda
-                                                         an epoch, packed and plain, in one run
 
 `plain` is the paper's loop (Section 5.3) in float32 with torch's own layers, one network at a time:
 `torch.nn.Embedding`, `LSTM`, `Linear` with a shared matrix, `cross_entropy` over all outputs, clip,

@@ -64,8 +64,10 @@ def main() -> None:
     """Measures the rows that are asked for."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="eight rows, serial rivals alone")
-    parser.add_argument("--rivals", nargs="+", choices=[*RIVALS], help="default: all")
-    parser.add_argument("--cells", nargs="+", choices=[*CELLS], default=["lstm", "orthogonal"])
+    for name, every, default in (("rival", RIVALS, None), ("cell", CELLS, ["lstm", "orthogonal"])):
+        words = f"of {', '.join(every)}; default: {', '.join(default or ['all'])}"
+        options = {"choices": [*every], "default": default, "metavar": name.upper()}
+        parser.add_argument(f"--{name}s", nargs="+", help=words, **options)
     parser.add_argument("--hidden", nargs="+", type=int, default=[50, 200])
     parser.add_argument("--lengths", nargs="+", type=int, default=[50, 100, 200])
     parser.add_argument("--packs", nargs="+", type=int, default=[1, 2, 4, 8, 16, 32, 64, 128])

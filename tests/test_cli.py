@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from rnn_study import cli
+from rnn_study import cli, fetch_text, sample
 from rnn_study.config import Study
 from rnn_study.execution import Execution
+from rnn_study.flags import script as flag_script
 from rnn_study.flags.study import Request
 from rnn_study.flags.words import written
 from rnn_study.tasks import TASKS
@@ -184,6 +185,21 @@ class TestHelp:
         for line in lines:
             if "--help" not in line:
                 ask(line.removeprefix("python studies/symbol_length.py"))
+
+
+class TestHelpOfScripts:
+    @pytest.mark.parametrize("module", [sample, fetch_text])
+    def test_fits_80_columns_and_names_no_none(self, module, home, capsys):
+        with pytest.raises(SystemExit):
+            flag_script.parse(module.Settings, module.TEXT, ["--help"])
+        help = capsys.readouterr().out
+        lines = [line for line in help.splitlines() if not line.startswith("usage:")]  # tyro's
+        assert max(map(len, lines)) <= 80
+        assert "None" not in help
+        assert " ".join(module.TEXT.split()) in " ".join(help.split())
+
+    def test_indented_paragraphs_are_left_as_they_are(self):
+        assert flag_script.wrapped("a\nb\n\n  c\n    d\n") == "a b\n\n  c\n    d"
 
 
 class TestDryRun:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import difflib
 import sys
+import textwrap
 from collections.abc import Callable, Sequence
-from dataclasses import field, fields, make_dataclass
-from typing import Annotated, Any, TypeVar, get_type_hints
+from dataclasses import fields, make_dataclass
+from typing import Any, TypeVar, get_type_hints
 
-import docstring_parser
 import tyro
 
 from rnn_study.errors import InvalidInput
-from rnn_study.flags.words import checked, reader
+from rnn_study.flags.fields import explained, flag, nearest
+from rnn_study.flags.words import checked
 
 T = TypeVar("T")
 
@@ -35,28 +35,29 @@ def main(
 
 
 def parse(settings: type[T], text: str, argv: Sequence[str]) -> T:
-    """The settings that `argv` gives; the dataclass checks them. Raises InvalidInput."""
-    hints = get_type_hints(settings)
-    docs = {p.arg_name: p.description for p in docstring_parser.parse_from_object(settings).params}
+    """The settings that `argv` gives; the dataclass checks them.
+
+    Raises InvalidInput, and SystemExit after `--help`.
+    """
+    hints, docs = get_type_hints(settings), explained(settings)
     defaults: Any = fields(settings)  # type: ignore[arg-type]
-    flags = [_flag(f.name, hints[f.name], f.default, docs[f.name]) for f in defaults]
-    command: Any = make_dataclass("Command", flags, namespace={"__doc__": text})
+    flags = [flag(f.name, hints[f.name], f.default, docs[f.name]) for f in defaults]
+    command: Any = make_dataclass("Command", flags)
+    if {"-h", "--help"} & set(argv):
+        print(wrapped(text), end="\n\n")
     made, unknown = tyro.cli(
         command,
         prog=f"python {sys.argv[0]}",
         args=argv,
-        description=text,
         return_unknown_args=True,
         config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
     )
     if unknown:
-        names = ["--" + f.name.replace("_", "-") for f in defaults]
-        near = difflib.get_close_matches(unknown[0].partition("=")[0], names, 1)
-        hint = f"did you mean {near[0]}?" if near else "--help lists what is"
-        raise InvalidInput("argument", unknown[0], hint)
+        raise InvalidInput("argument", unknown[0], nearest(unknown[0], (f.name for f in defaults)))
     return settings(**{name: checked(name, value) for name, value in vars(made).items()})
 
 
-def _flag(name: str, hint: Any, default: Any, text: str | None) -> tuple[str, Any, Any]:
-    made = field(default_factory=lambda: default, metadata={"help": text or ""})
-    return name, Annotated[hint, reader(name, hint)], made
+def wrapped(text: str) -> str:
+    """Paragraphs in lines of 80 columns; indented ones are left as they are."""
+    paragraphs = text.strip().split("\n\n")
+    return "\n\n".join(p if p[:1] == " " else textwrap.fill(p, 80) for p in paragraphs)

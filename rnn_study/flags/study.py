@@ -6,15 +6,13 @@ the dataclasses check them.
 
 from __future__ import annotations
 
-import difflib
 import sys
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, make_dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import Any, get_type_hints
 
-import docstring_parser
 import tyro
 from rich.console import Console
 from rich.table import Table
@@ -23,7 +21,8 @@ from rnn_study.cells import CELLS
 from rnn_study.config import Study, Training
 from rnn_study.errors import InvalidInput, require_member
 from rnn_study.execution import Execution
-from rnn_study.flags.words import Range, checked, reader
+from rnn_study.flags.fields import explained, flag, nearest
+from rnn_study.flags.words import Range, checked
 from rnn_study.phrases import count
 from rnn_study.search import Search
 from rnn_study.tasks import TASKS
@@ -66,7 +65,7 @@ def parse(presets: Mapping[str, Preset], question: str, argv: Sequence[str]) -> 
     after `--help`.
     """
     # The preset first, on its own: it has the defaults of all other flags.
-    preset_flag = _flag("preset", str, DEFAULT, "The study that the other flags change.")
+    preset_flag = flag("preset", str, DEFAULT, "The study that the other flags change.")
     chooser: Any = make_dataclass("Chooser", [preset_flag])
     chosen, _ = tyro.cli(chooser, args=argv, add_help=False, return_unknown_args=True)
     name = checked("preset", chosen.preset)
@@ -84,9 +83,9 @@ def parse(presets: Mapping[str, Preset], question: str, argv: Sequence[str]) -> 
         "training": _section(Training, training, preset.study),
         "execution": _section(Execution, placement, preset.execution),
     }
-    data = _flag("data", Path | None, preset.data, _DATA)
-    status = _flag("status", bool, False, "Show how far the study is, from MLflow; start nothing.")
-    dry_run = _flag("dry_run", bool, False, "Print the plan (trials, packs, time); start nothing.")
+    data = flag("data", Path | None, preset.data, _DATA)
+    status = flag("status", bool, False, "Show how far the study is, from MLflow; start nothing.")
+    dry_run = flag("dry_run", bool, False, "Print the plan (trials, packs, time); start nothing.")
     nested = [
         (title, section, field(default_factory=section)) for title, section in sections.items()
     ]
@@ -103,7 +102,7 @@ def parse(presets: Mapping[str, Preset], question: str, argv: Sequence[str]) -> 
     if unknown:
         options = [f"search_{name}" for name in searching]
         known = ["preset", "data", "dry_run", "status", *grid, *options, *training, *placement]
-        raise InvalidInput("argument", unknown[0], _hint(unknown[0], known))
+        raise InvalidInput("argument", unknown[0], nearest(unknown[0], known))
     values = {
         name: checked(name, value)
         for title in sections
@@ -145,35 +144,10 @@ def _section(
     """
     hints, docs = get_type_hints(cls), explained(cls)
     flags = [
-        _flag(prefix + name, hints[name], getattr(defaults, name), docs[name]) for name in names
+        flag(prefix + name, hints[name], getattr(defaults, name), docs[name]) for name in names
     ]
     summary = (cls.__doc__ or "").partition("\n")[0]
     return make_dataclass(cls.__name__, flags, namespace={"__doc__": summary})
-
-
-def explained(cls: type) -> dict[str, str]:
-    """What the fields of a dataclass mean, by name."""
-    return {
-        parameter.arg_name: " ".join((parameter.description or "").split())
-        for base in reversed(cls.__mro__[:-1])
-        for parameter in docstring_parser.parse_from_object(base).params
-    }
-
-
-def _flag(name: str, hint: Any, default: Any, text: str) -> tuple[str, Any, Any]:
-    """A field for `make_dataclass` that tyro makes a flag of."""
-    unset = default is None or default is False  # the text says what that means
-    metadata: list[object] = [tyro.conf.arg(help_behavior_hint="" if unset else None)]
-    if hint is not bool:
-        metadata.append(reader(name, hint))
-    made = field(default_factory=lambda: default, metadata={"help": " ".join(text.split())})
-    return name, Annotated[hint, *metadata], made
-
-
-def _hint(word: str, names: Sequence[str]) -> str:
-    flags = ["--" + name.replace("_", "-") for name in names]
-    near = difflib.get_close_matches(word.partition("=")[0].replace("_", "-"), flags, 1)
-    return f"did you mean {near[0]}?" if near else "--help lists what is"
 
 
 def _introduce(presets: Mapping[str, Preset], question: str) -> None:

@@ -23,7 +23,7 @@ from rnn_study import aggregate
 from rnn_study.config import Study, Trial
 from rnn_study.figures.looks import label
 from rnn_study.flags.again import options
-from rnn_study.flags.study import explained
+from rnn_study.flags.fields import explained
 from rnn_study.flags.words import written
 from rnn_study.phrases import count, seeds
 from rnn_study.reporting import files
