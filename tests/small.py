@@ -90,7 +90,7 @@ class Result:
 
     status: str
     history: dict[str, np.ndarray]
-    """One entry an epoch that was yielded; without `seconds`, which no trial repeats."""
+    """One entry an epoch that was yielded; without seconds, which no trial repeats."""
 
     @property
     def bits(self) -> dict[str, bytes | str]:
@@ -112,7 +112,7 @@ def results(
     driver = train(Pack(tuple(pack)), device, checkpoints, 1e-9, runner=runner, corpora=corpora)
     for epoch in islice(driver, epochs):
         for s, trial in enumerate(epoch.trials):
-            metrics = {k: v[s] for k, v in epoch.metrics.items() if k != "seconds"}
+            metrics = {k: v[s] for k, v in epoch.metrics.items() if not k.endswith("seconds")}
             rows.setdefault(trial, []).append({"epoch": epoch.number[s], **metrics})
             status[trial] = epoch.status[s]
     return {

@@ -17,6 +17,7 @@ from rnn_study.training import Checkpoints, graphs
 from rnn_study.training.adam import Adam
 from rnn_study.training.graphs import Replay
 from rnn_study.training.halving import is_out_of_memory
+from rnn_study.training.watch import Watch
 from rnn_study.worker import train_pack
 
 
@@ -57,6 +58,22 @@ def test_a_pack_that_does_not_fit_trains_in_parts_to_the_same_results(greedy, ca
         "out of memory with 3 networks together",
     ]
     assert caplog.messages[0].endswith("2.00 GiB); going on with 4 and 3 by turns")
+
+
+def test_networks_that_cannot_be_looked_at_together_are_looked_at_in_parts(monkeypatch):
+    pack, fits = trials(3, epochs=1, dynamics_every=1, hidden=5), 1
+    expected, look = bits(results(pack)), Watch.look
+
+    def failing(watch, trials, flat):
+        if len(trials) > fits:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return look(watch, trials, flat)
+
+    monkeypatch.setattr(Watch, "look", failing)
+    assert bits(results(pack)) == expected
+    fits = 0
+    with pytest.raises(torch.OutOfMemoryError):
+        results(pack)
 
 
 def test_memory_that_runs_out_within_an_epoch_takes_nothing_back(greedy, tmp_path):

@@ -54,12 +54,17 @@ class Turns:
             one,
             other,
         )
-        _forget_frames(error)
-        gc.collect()
-        release()
-        if members.flat.device.type == "cuda":
-            torch.cuda.empty_cache()
+        free(error, members.flat.device)
         self._parts.extendleft((half, self._make()) for half in reversed(members.halves()))
+
+
+def free(error: BaseException, device: torch.device) -> None:
+    """Gives back what was allocated where memory ran out."""
+    _forget_frames(error)
+    gc.collect()
+    release()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
 
 
 def is_out_of_memory(error: BaseException | None) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -11,6 +12,8 @@ from typing import Literal
 
 import numpy as np
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from rnn_study.config import Pack, Trial
 from rnn_study.dynamics import Portrait
@@ -19,13 +22,15 @@ from rnn_study.training import album
 from rnn_study.training.checkpoint import Checkpoints
 from rnn_study.training.epochs import Eager, Runner
 from rnn_study.training.graphs import Pool, Replay
-from rnn_study.training.halving import Turns
+from rnn_study.training.halving import Turns, free, is_out_of_memory
 from rnn_study.training.members import Members
 from rnn_study.training.network import Layout
 from rnn_study.training.reading import Reading
 from rnn_study.training.replayed_reading import ReplayedReading
-from rnn_study.training.text_watch import watch_of
-from rnn_study.training.watch import SECONDS
+from rnn_study.training.text_watch import TextWatch, watch_of
+from rnn_study.training.watch import SECONDS, Watch
+
+_log = logging.getLogger(__name__)
 
 Status = Literal["training", "solved", "unsolved", "diverged", "stopped"]
 """`unsolved`: trained to its last epoch without solving the task. `stopped`: given up by whoever
@@ -190,7 +195,7 @@ def _watch(
     began = time.perf_counter()
     trials = [members.trials[s] for s in due]
     flat = members.flat[torch.from_numpy(due).to(members.flat.device)]
-    found, columns = watch.look(trials, flat)
+    found, columns = _look(watch, trials, flat)
     for name, values in columns.items():
         metrics[name][due] = values
     if checkpoints is not None:
@@ -201,6 +206,23 @@ def _watch(
             )
     metrics[SECONDS][due] = (time.perf_counter() - began) / len(due)
     return {trial.id: portrait for trial, portrait in zip(trials, found, strict=True)}
+
+
+def _look(
+    watch: Watch | TextWatch, trials: list[Trial], flat: Float[Tensor, "S P"]
+) -> tuple[list[Portrait], dict[str, np.ndarray]]:
+    """What `watch` sees of networks; where memory runs out, of one half and then of the other."""
+    try:
+        return watch.look(trials, flat)
+    except (RuntimeError, MemoryError) as error:
+        if len(trials) == 1 or not is_out_of_memory(error):
+            raise
+        _log.warning("out of memory when %d networks are looked at; by halves", len(trials))
+        free(error, flat.device)
+    half = len(trials) // 2
+    one, other = _look(watch, trials[:half], flat[:half]), _look(watch, trials[half:], flat[half:])
+    columns = {name: np.concatenate((values, other[1][name])) for name, values in one[1].items()}
+    return one[0] + other[0], columns
 
 
 def _status(members: Members, metrics: dict[str, np.ndarray]) -> tuple[Status, ...]:
