@@ -24,10 +24,8 @@ if importlib.util.find_spec("mlflow"):  # not on every machine that only trains
 os.environ.setdefault("XDG_CACHE_HOME", str(Path.home() / ".cache"))
 STUDIES = "tests/studies/"
 """Whole studies as users run them, each with a Ray of its own."""
-SECOND = tuple(
-    f"{STUDIES}test_{name}.py" for name in ("notebooks", "sine_study", "storage", "text_storage")
-)
-"""About a third of them, by the time they take."""
+FIRST = (f"{STUDIES}test_recovery.py", f"{STUDIES}test_study.py")
+"""About half of them, by the time they take."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -59,7 +57,7 @@ def scope(nodeid: str) -> str:
     """
     if not nodeid.startswith(STUDIES):
         return nodeid.partition("::")[0]
-    return "more studies" if nodeid.startswith(SECOND) else "studies"
+    return "studies" if nodeid.startswith(FIRST) else "more studies"
 
 
 @pytest.fixture(autouse=True)
