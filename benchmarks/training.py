@@ -32,7 +32,7 @@ import torch
 import torch.nn.functional as F
 from gpu_rivals import CLASSES, CLIP, INPUTS, RATE, Plain, one_thread
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from torch import Tensor, nn
 from torch.func import functional_call, grad, stack_module_state, vmap
 
@@ -83,9 +83,8 @@ def main() -> None:
         for pack in options.packs
     ]  # fmt: skip
     rivals = options.rivals or (["serial"] if options.quick else [*RIVALS])
-    table = Table(title="Model updates per second, CPU", highlight=True)
-    for name in COLUMNS:
-        table.add_column(name, no_wrap=True)
+    columns = [Column(name, no_wrap=True) for name in COLUMNS]
+    table = Table(*columns, title="Model updates per second, CPU", highlight=True)
     rows = []
     for row in measure(shapes, rivals, options.seconds):
         rows.append(row)
