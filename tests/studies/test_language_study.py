@@ -105,6 +105,7 @@ def test_panels_say_what_the_network_reads(done):
     assert every.get_suptitle() == f"LSTM, length {trial.length}, rate 0.003, seed {trial.seed}"
 
 
+@pytest.mark.slow  # of symbols it is tested quickly
 def test_the_same_again_trains_nothing_and_another_folder_of_the_same_text_neither(done, tmp_path):
     storage, _ = done
     for split, text in grammar.texts().items():

@@ -49,6 +49,7 @@ def test_its_log_is_plain_lines_with_the_progress_of_each_pack(done):
         assert re.search(rf"^\[ *\d+:\d\d\] .*\b{cell}, length 50", process.stdout, re.M)
 
 
+@pytest.mark.slow  # a start and a stop of the largest study
 def test_what_would_train_for_days_on_cpus_says_so_in_a_line_at_its_start(done, tmp_path):
     _, small = done
     assert "on CPUs" not in small.stdout + small.stderr
