@@ -51,6 +51,7 @@ def test_products_take_cut_factors_forward_and_backward(tf32):
     assert (one @ other - exact).abs().max() > 1e-4
 
 
+@pytest.mark.slow  # two trainings by torch alone
 def test_it_compares_the_same_seeds(tmp_path):
     for split, text in grammar.texts().items():
         (tmp_path / f"{split}.txt").write_text(text)

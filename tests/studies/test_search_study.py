@@ -96,6 +96,7 @@ def test_the_parent_run_keeps_the_optuna_studies(undisturbed):
         assert pruned == [*mine["stopped_at"].notna()]
 
 
+@pytest.mark.slow  # as of a study without a search
 def test_again_it_trains_nothing_and_finds_the_same(undisturbed):
     storage, printed = undisturbed
     before, runs = found(storage), storage.runs
