@@ -9,7 +9,7 @@ import numpy as np
 from small import TRIAL
 
 from rnn_study.config import Pack
-from rnn_study.training import Checkpoint, train
+from rnn_study.training import Checkpoint, Checkpoints, train
 
 EVERY = 1e-9
 """Seconds between two checkpoints: one after every epoch."""
@@ -29,6 +29,14 @@ def state_of(epoch, status="training", value=1.0):
     moments = {"w": array / 2}
     best = {"w": array + 1}
     return Checkpoint(epoch, status, 10 * epoch, {"w": array}, moments, moments, history, best=best)
+
+
+def with_two(folder) -> Checkpoints:
+    """Checkpoints of the epochs 8 and 9."""
+    checkpoints = Checkpoints(folder)
+    for epoch in (8, 9):
+        checkpoints.save(TRIAL, state_of(epoch, value=epoch))
+    return checkpoints
 
 
 def same(one, other):

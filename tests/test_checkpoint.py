@@ -11,7 +11,7 @@ from itertools import count
 import numpy as np
 import pytest
 import safetensors.numpy
-from saved import EVERY, folder_of, same, state_of, train_for
+from saved import EVERY, folder_of, same, state_of, train_for, with_two
 from small import TRIAL, results, trials
 
 from rnn_study.cells import CELLS
@@ -38,11 +38,8 @@ def store(tmp_path):
 
 
 @pytest.fixture
-def two(store):
-    """Checkpoints of the epochs 8 and 9."""
-    for epoch in (8, 9):
-        store.save(TRIAL, state_of(epoch, value=epoch))
-    return store
+def two(tmp_path):
+    return with_two(tmp_path / "checkpoints")
 
 
 @pytest.mark.parametrize("cell", CELLS)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from saved import folder_of, same, state_of, train_for
+from saved import folder_of, same, state_of, train_for, with_two
 from small import TRIAL, results
 
 from rnn_study.training import Checkpoints, files
@@ -21,11 +21,8 @@ def store(tmp_path):
 
 
 @pytest.fixture
-def two(store):
-    """Checkpoints of the epochs 8 and 9."""
-    for epoch in (8, 9):
-        store.save(TRIAL, state_of(epoch, value=epoch))
-    return store
+def two(tmp_path):
+    return with_two(tmp_path / "checkpoints")
 
 
 def overwrite(path, change):
