@@ -143,7 +143,7 @@ def local_resources(execution: Execution) -> Resources:
     """What Ray would find if it were started on this machine."""
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     cores = len(os.sched_getaffinity(0))
-    return _resources(execution, (Node(float(cores), float(gpus)),), _smallest_gpu_here)
+    return _resources(execution, (Node(float(cores), float(gpus)),), smallest_gpu_here)
 
 
 def _alive() -> tuple[Node, ...]:
@@ -158,7 +158,7 @@ def _gpus_here() -> list[float]:
     return [float(torch.cuda.get_device_properties(gpu).total_memory) for gpu in gpus]
 
 
-def _smallest_gpu_here() -> float:
+def smallest_gpu_here() -> float:
     """Bytes of this machine's smallest GPU."""
     return min(_gpus_here())
 

@@ -14,7 +14,7 @@ from rnn_study.cells.memory import CACHE
 from rnn_study.config import Pack, Trial
 from rnn_study.errors import InvalidInput
 from rnn_study.execution import Execution
-from rnn_study.scheduling.cluster import Resources
+from rnn_study.scheduling.cluster import Resources, smallest_gpu_here
 from rnn_study.training import bytes_per_member, footprint
 
 MOST = 256
@@ -90,10 +90,7 @@ def _of_gpu(execution: Execution) -> float:
         raise InvalidInput(
             "pack_size", "auto", "this machine sees no GPU: give --memory-per-pack, or a number"
         )
-    total = min(
-        torch.cuda.get_device_properties(gpu).total_memory
-        for gpu in range(torch.cuda.device_count())
-    )
+    total = smallest_gpu_here()
     share = execution.gpus_per_pack
     assert share != "auto"  # it follows from the size: `Execution` refuses both
     return _FILLED * (total * min(share, 1) - _CONTEXT)

@@ -14,7 +14,7 @@ from mlflow.tracking import MlflowClient
 
 from rnn_study.errors import InvalidInput
 from rnn_study.tracking.patience import Patience, logger
-from rnn_study.tracking.store import STUDY, brief, experiment_of, is_away, search
+from rnn_study.tracking.store import STUDY, brief, is_away, search_study
 
 STORAGE = "rnn_study.storage"
 """Tag of a parent run: the storage of its last driver."""
@@ -103,11 +103,8 @@ def outlive(client: MlflowClient, patience: Patience, study_name: str, place: st
 
 def _others(client: MlflowClient, study_name: str, place: str) -> dict[str, Run]:
     """The parent runs that drivers of other storages have not ended, by run id."""
-    experiment = experiment_of(client, study_name)
-    if experiment is None:
-        return {}
     condition = f"attributes.status = 'RUNNING' and tags.`{STUDY}` != ''"
-    runs = search(client, experiment.experiment_id, condition)
+    runs = search_study(client, study_name, condition)
     return {run.info.run_id: run for run in runs if run.data.tags.get(STORAGE, place) != place}
 
 

@@ -203,23 +203,24 @@ def experiment_of(client: MlflowClient, study_name: str) -> Experiment | None:
 
 def finished(client: MlflowClient, study_name: str, purpose: str = "") -> set[str]:
     """The ids of the trials of a study's experiment whose run is FINISHED; of one purpose."""
-    experiment = experiment_of(client, study_name)
-    if experiment is None:
-        return set()
     condition = "attributes.status = 'FINISHED'"
     if purpose:
         condition += f" and tags.`{PURPOSE}` = '{purpose}'"
-    runs = search(client, experiment.experiment_id, condition)
+    runs = search_study(client, study_name, condition)
     return {run.data.tags[TRIAL] for run in runs if TRIAL in run.data.tags}
 
 
 def any_alive(client: MlflowClient, study_name: str) -> bool:
     """Whether a run of a study's experiment is RUNNING, of its trials and of its declarations."""
-    experiment = experiment_of(client, study_name)
-    if experiment is None:
-        return False
-    runs = search(client, experiment.experiment_id, "attributes.status = 'RUNNING'")
+    runs = search_study(client, study_name, "attributes.status = 'RUNNING'")
     return any(run.data.tags.keys() & {TRIAL, STUDY} for run in runs)
+
+
+def search_study(client: MlflowClient, study_name: str, condition: str) -> Iterator[Run]:
+    """As `search`, in the experiment of a study; nothing where there is none."""
+    experiment = experiment_of(client, study_name)
+    if experiment is not None:
+        yield from search(client, experiment.experiment_id, condition)
 
 
 def search(client: MlflowClient, experiment_id: str, condition: str = "") -> Iterator[Run]:
