@@ -102,6 +102,11 @@ class Storage:
     def checkpoints(self) -> list[Path]:
         return sorted((self.folder / "checkpoints").glob("*/epoch-*.json"))
 
+    def wait_for_actors(self) -> None:
+        """Until they have ended. Ray's own agents may stay for some minutes after a kill -9; what
+        trains must not."""
+        wait_until(lambda: not processes(self.home, "ray::Implicit"), 60, "the actors to end")
+
 
 def wait_until(condition: Callable[[], object], seconds: float, what: str) -> None:
     """Polls `condition`; fails where it does not come true."""

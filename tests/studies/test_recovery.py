@@ -41,12 +41,7 @@ def assert_as_undisturbed(storage: Storage, undisturbed: Storage) -> None:
     runs = storage.runs
     assert set(runs["status"]) == {"FINISHED"}
     assert len(runs) == runs["trial_id"].nunique() == len(undisturbed.runs)
-    assert_nothing_trains(storage)
-
-
-def assert_nothing_trains(storage: Storage) -> None:
-    """Ray's own agents may stay for some minutes after a kill -9; what trains must not."""
-    wait_until(lambda: not processes(storage.home, "ray::Implicit"), 60, "the actors to end")
+    storage.wait_for_actors()
 
 
 def test_the_driver_is_killed(storage, undisturbed):
@@ -55,7 +50,7 @@ def test_the_driver_is_killed(storage, undisturbed):
     driver.send_signal(signal.SIGKILL)
     driver.wait()
     assert (storage.runs["status"] == "RUNNING").any()
-    assert_nothing_trains(storage)
+    storage.wait_for_actors()
     again = storage.run(*LONGER)
     assert again.returncode == 0, again.stdout + again.stderr
     assert_as_undisturbed(storage, undisturbed)

@@ -7,7 +7,7 @@ import signal
 import optuna
 import pandas as pd
 import pytest
-from commands import Storage, processes, wait_until
+from commands import Storage, wait_until
 
 from rnn_study import aggregate, tracking
 
@@ -115,7 +115,7 @@ def test_a_killed_search_goes_on_to_the_same_end_in_other_packs_one_at_a_time(st
     wait_until(lambda: begun(storage) > 2 * 4 * 2, 120, "the second round")
     driver.send_signal(signal.SIGKILL)
     driver.wait()
-    wait_until(lambda: not processes(storage.home, "ray::Implicit"), 60, "the actors to end")
+    storage.wait_for_actors()
     ended = {path: path.stat().st_mtime_ns for path in storage.checkpoints() if whole(path)}
     assert ended and len(storage.runs) < len(undisturbed[0].runs)
     again = storage.run(*SEARCH, "--pack-size", "8", "--cpus-per-pack", "2")

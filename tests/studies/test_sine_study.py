@@ -8,7 +8,7 @@ import signal
 import numpy as np
 import pandas as pd
 import pytest
-from commands import ROOT, TABLES, Storage, processes, wait_until
+from commands import ROOT, TABLES, Storage, wait_until
 from mlflow.tracking import MlflowClient
 from web import Web
 
@@ -127,7 +127,7 @@ def test_attractors_survive_the_death_of_the_driver(done, tmp_path):
         driver.send_signal(signal.SIGKILL)
         driver.wait()
         # Ray's own agents may stay for some minutes after a kill -9; what trains must not
-        wait_until(lambda: not processes(storage.home, "ray::Implicit"), 60, "the actors to end")
+        storage.wait_for_actors()
         again = storage.run(*FLAGS)
     finally:
         storage.close()

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import Storage, processes, wait_until
+from commands import Storage, wait_until
 from pyarrow import fs
 from servers import ObjectStore, Server, needs_object_store
 from small import TRIAL, results, trials
@@ -256,7 +256,7 @@ def test_a_study_in_a_bucket_survives_a_kill_and_has_the_tables_of_one_on_a_disk
     wait_until(lambda: files("checkpoints"), 90, "the first checkpoints")
     driver.kill()
     driver.wait()
-    wait_until(lambda: not processes(in_bucket.home, "ray::Implicit"), 60, "the actors to end")
+    in_bucket.wait_for_actors()
     again = in_bucket.run(*flags, **environment)
     assert again.returncode == 0, again.stdout + again.stderr
     assert f"Tables and figures: {address}/studies/{in_bucket.name}" in again.stdout
