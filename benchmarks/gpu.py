@@ -25,9 +25,9 @@ from typing import Any
 import gpu_checks
 import gpu_kernels
 import torch
-from gpu_rivals import concurrent, one_thread, serial, timed
 from gpu_setting import TOY, Notes, Setting, about, require_device
 from gpu_texts import text_graphs, text_rates
+from rivals import concurrent, one_thread, serial, timed
 
 from rnn_study.cells import CELLS
 from rnn_study.config import Pack, Trial

@@ -11,8 +11,8 @@ from importlib.util import find_spec
 
 import gpu_checks
 import torch
-from gpu_rivals import INPUTS, timed
 from gpu_setting import Notes, Setting
+from rivals import INPUTS, timed
 
 from rnn_study.cells import CELLS, Cell
 from rnn_study.kernels import Scan, without

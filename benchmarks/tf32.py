@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 from gpu_language import at_best
-from gpu_rivals import one_thread
+from rivals import one_thread
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from rnn_study.cells import CELLS

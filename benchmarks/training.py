@@ -30,9 +30,9 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from gpu_rivals import CLASSES, CLIP, INPUTS, RATE, Plain, one_thread
 from rich.console import Console
 from rich.table import Column, Table
+from rivals import CLASSES, CLIP, INPUTS, RATE, Plain, one_thread
 from torch import Tensor, nn
 from torch.func import functional_call, grad, stack_module_state, vmap
 
