@@ -1,4 +1,4 @@
-"""What packed training is compared with: one network after the other, and several processes at once.
+"""What packed training is compared with: one network after the other, and processes at once.
 
 And how it takes the time. Needs torch alone.
 """

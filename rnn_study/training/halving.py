@@ -17,6 +17,7 @@ _SIGNS = (
     "out of memory",  # CUDA
     "can't allocate memory",  # torch on a CPU
     "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUBLAS_STATUS_NOT_INITIALIZED",  # of a handle for which there was no memory
 )
 
 _log = logging.getLogger(__name__)
