@@ -65,7 +65,8 @@ class Execution:
             sized = self.pack_size != "auto" or self.memory_per_pack is not None
             require(sized, "gpus_per_pack", "auto", "give --pack-size or --memory-per-pack with it")
         else:
-            require_positive("gpus_per_pack", self.gpus_per_pack)
+            share = require_positive("gpus_per_pack", self.gpus_per_pack)
+            require(share <= 1, "gpus_per_pack", share, "use at most 1: a pack trains on one GPU")
         require_whole("retries", self.retries, 0)
         require_positive("checkpoint_seconds", self.checkpoint_seconds)
         object.__setattr__(self, "storage", storage.parse(self.storage))

@@ -272,7 +272,7 @@ def test_a_study_refuses_what_cannot_be_used_and_says_what_can(name, value, show
         *(("pack_size", value) for value in NO_COUNT),
         *(("retries", value) for value in NO_SEED),
         *(("cpus_per_pack", value) for value in NO_RATE),
-        *(("gpus_per_pack", value) for value in NO_RATE),
+        *(("gpus_per_pack", value) for value in (*NO_RATE, 1.5, 2.0)),
         *(("checkpoint_seconds", value) for value in NO_RATE),
         ("device", "tpu"),
     ],

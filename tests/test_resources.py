@@ -29,9 +29,11 @@ def found(execution: Execution, nodes=MIXED, gpu_bytes: float = H100) -> Resourc
     [
         ({}, 3),  # two GPUs, none, one core
         ({"gpus_per_pack": 0.5}, 5),
+        ({"gpus_per_pack": 0.4}, 5),  # no share lies on two GPUs
+        ({"gpus_per_pack": 0.6}, 3),
+        ({"gpus_per_pack": 0.6, "cpus_per_pack": 0.5}, 4),
         ({"device": "cpu"}, 21),
         ({"device": "cpu", "cpus_per_pack": 3.0}, 6),
-        ({"gpus_per_pack": 2.0}, 2),
     ],
 )
 def test_packs_at_once_are_counted_node_by_node(flags, packs):
@@ -43,10 +45,8 @@ def test_packs_at_once_are_counted_node_by_node(flags, packs):
 def test_a_pack_that_fits_no_node_is_refused_though_the_cluster_is_large_enough():
     with pytest.raises(InvalidInput, match=r"cpus_per_pack: '17 cpu' .* each on one node; Ray has"):
         found(Execution(device="cpu", cpus_per_pack=17.0))
-    with pytest.raises(
-        InvalidInput, match=r"gpus_per_pack: '1 cpu, 5 gpu' .* 4 cpu, 2 gpu; 16 cpu"
-    ):
-        found(Execution(gpus_per_pack=5.0))
+    with pytest.raises(InvalidInput, match=r"gpus_per_pack: '8 cpu, 1 gpu' .* 4 cpu, 2 gpu; 16"):
+        found(Execution(cpus_per_pack=8.0))
     with pytest.raises(InvalidInput, match="Ray has no GPU here"):
         found(Execution(device="cuda"), (Node(4.0, 0.0),))
 

@@ -34,11 +34,11 @@ class Node:
     gpus: float
 
     def packs_at_once(self, cpus: float, gpus: float) -> int:
-        """How many packs it holds that reserve so much each."""
-        at_once = self.cpus / cpus
+        """How many packs it holds that reserve so much each: each share lies on one GPU."""
+        at_once = int(self.cpus / cpus + 1e-9)
         if gpus:
-            at_once = min(at_once, self.gpus / gpus if gpus <= 1 else self.gpus // gpus)
-        return int(at_once + 1e-9)
+            at_once = min(at_once, int(self.gpus) * int(1 / gpus + 1e-9))
+        return at_once
 
 
 @dataclass(frozen=True)

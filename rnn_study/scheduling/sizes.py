@@ -93,7 +93,7 @@ def _of_gpu(execution: Execution) -> float:
     total = smallest_gpu_here()
     share = execution.gpus_per_pack
     assert share != "auto"  # it follows from the size: `Execution` refuses both
-    return _FILLED * (total * min(share, 1) - _CONTEXT)
+    return _FILLED * (total * share - _CONTEXT)
 
 
 def _of_host(execution: Execution, at_once: int) -> float:
