@@ -207,6 +207,12 @@ class TestSeedsNeeded:
         widths = [found.high - found.low for s in range(40) for found in [iqm(draws(s, needed))]]
         assert np.mean(widths) == pytest.approx(0.8, rel=0.1)
 
+    def test_so_few_as_have_no_interval_are_never_enough(self) -> None:
+        needed = statistics.seeds_for_mean(draws(1, 12), 100.0)
+        assert needed == statistics.FEWEST_SEEDS
+        assert np.isfinite(iqm(draws(1, needed))).all()
+        assert np.isnan(iqm(draws(1, needed - 1)).low)
+
     def test_a_unit_changes_nothing(self) -> None:
         values = draws(1, 12)
         assert statistics.seeds_for_mean(values, 0.3) == statistics.seeds_for_mean(

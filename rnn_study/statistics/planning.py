@@ -11,7 +11,7 @@ import numpy as np
 from scipy import stats
 
 from rnn_study.errors import require, require_positive
-from rnn_study.statistics.estimates import TAIL
+from rnn_study.statistics.estimates import FEWEST_SEEDS, TAIL
 
 MOST_SEEDS: Final = 10**6
 """Where `seeds_for_share` and `seeds_for_mean` give up."""
@@ -40,8 +40,9 @@ def seeds_for_mean(values: np.ndarray, width: float) -> int | None:
     """How many seeds give the interquartile mean an interval no wider than `width`.
 
     By the standard error of a trimmed mean from the winsorised variance of `values` (Tukey and
-    McLaughlin, Sankhya A 25, 1963), if their spread stays what it is. None: fewer than two values,
-    or all equal, which says nothing of the spread; or more than `MOST_SEEDS`.
+    McLaughlin, Sankhya A 25, 1963), if their spread stays what it is. At least
+    `FEWEST_SEEDS`: fewer have no interval. None: fewer than two values, or all equal, which says
+    nothing of the spread; or more than `MOST_SEEDS`.
     """
     width = require_positive("width", width)
     if len(values) < 2:
@@ -56,7 +57,7 @@ def seeds_for_mean(values: np.ndarray, width: float) -> int | None:
         kept = (len(ordered) - 2 * cut) / len(ordered)
         return float(2 * stats.t.ppf(1 - TAIL, n - 1) * spread / (kept * math.sqrt(n)))
 
-    return _smallest(wide, width, 2)
+    return _smallest(wide, width, FEWEST_SEEDS)
 
 
 def _smallest(wide: Callable[[int], float], width: float, least: int) -> int | None:
