@@ -63,6 +63,11 @@ class TestTables:
         assert max(map(len, text.splitlines())) <= 80
         assert "lstm            stable_lstm" in text
         assert "     500   1.000  1.000     3/3   0.250  0.300     0/2 " in text
+        crossed = pd.concat([runs.assign(data_seed=d, hidden=7 + d) for d in range(2)])
+        text = shown(terminal.length_table(aggregate.length_table(crossed), ACCURACY))
+        assert max(map(len, text.splitlines())) <= 80 and "…" not in text
+        assert "  length  hidden  data seed  median   best  solved  median   best  solved" in text
+        assert "     500       8          1   1.000  1.000     3/3   0.250  0.300     0/2" in text
 
     def test_seeds(self, runs):
         text = shown(terminal.seed_sensitivity(aggregate.seed_sensitivity(runs), ACCURACY))

@@ -20,11 +20,12 @@ from rnn_study.config import Pack, Study, Trial
 from rnn_study.execution import Execution
 from rnn_study.phrases import about, count, duration, seed_range, seeds
 from rnn_study.reporting import layout
+from rnn_study.reporting.tables import words
 from rnn_study.tasks import Metric
 from rnn_study.training import bytes_per_member
 
-CELLS_ABREAST = 3
-"""As many as fit 80 columns."""
+WIDTH = 80
+"""Columns of characters."""
 
 
 def plan(
@@ -86,13 +87,17 @@ def length_table(table: pd.DataFrame, metric: Metric) -> Group:
     titles, widths = list(table.columns.unique(1)), (6, 6, 5) if metric.logarithmic else (6, 5, 6)
     head = "  ".join(f"{title:>{wide}}" for title, wide in zip(titles, widths, strict=False))
     cells = list(table.columns.get_level_values(0).unique())
+    names = _titles(table.index.names)
+    keys = [[*map(_plain, key if isinstance(key, tuple) else (key,))] for key in table.index]
+    taken = 2 + sum(2 + max(map(len, column)) for column in zip(names, *keys, strict=True))
+    fitting = max(1, (WIDTH - taken) // (2 + max(map(len, (head, *cells)))))
     blocks = []
-    for start in range(0, len(cells), CELLS_ABREAST):
-        abreast = cells[start : start + CELLS_ABREAST]
-        block = layout.table(*map(str, table.index.names))
+    for start in range(0, len(cells), fitting):
+        abreast = cells[start : start + fitting]
+        block = layout.table(*names)
         for cell in abreast:
             block.add_column(f"{cell}\n{head}", justify="right", no_wrap=True)
-        for key, row in zip(table.index, table.to_dict("records"), strict=True):
+        for key, row in zip(keys, table.to_dict("records"), strict=True):
             values = (
                 "  ".join(
                     f"{_statistic(title, row[cell, title], metric):>{wide}}"
@@ -100,7 +105,7 @@ def length_table(table: pd.DataFrame, metric: Metric) -> Group:
                 )
                 for cell in abreast
             )
-            block.add_row(*map(_plain, key if isinstance(key, tuple) else (key,)), *values)
+            block.add_row(*key, *values)
         blocks.append(layout.indented(block))
     title = layout.title(f"Validation {metric.title} over the seeds, by sequence length")
     return Group(title, *blocks)
@@ -132,9 +137,13 @@ def place_of(names: Iterable[Any], key: Iterable[Any]) -> tuple[str, Any]:
     """Where a row of a table belongs: its section, "lstm, rate 0.01", and its length."""
     place = dict(zip(names, key, strict=True))
     cell, length = place.pop("cell"), place.pop("length")
-    titles = ("rate" if name == "learning_rate" else name for name in place)
-    settings = map("{} {}".format, titles, map(_plain, place.values()))
+    settings = map("{} {}".format, _titles(place), map(_plain, place.values()))
     return ", ".join((cell, *settings)), length
+
+
+def _titles(levels: Iterable[Any]) -> list[str]:
+    """What tells rows apart, for people."""
+    return ["rate" if name == "learning_rate" else words(name) for name in levels]
 
 
 _Column = tuple[int, Callable[[Mapping[Any, Any], Metric], str]]
@@ -178,7 +187,7 @@ def _sensitivity_rows(metric: Metric, header: bool = False) -> Table:
 def cell_comparison(table: pd.DataFrame, metric: Metric) -> Group:
     """`aggregate.cell_comparison`: a row a pair."""
     goal, sides = metric.goal is not None, 4  # the index ends in cell and rate, of either side
-    levels = [_plain(name) for name in table.index.names[:-sides]]
+    levels = _titles(table.index.names[:-sides])
     rows = layout.table(*levels, "cell", "better", "95%", *(["p"] * goal))
     several_rates = any(key[-sides] == key[-2] for key in table.index)  # of one cell
     for key, row in zip(table.index, table.to_dict("records"), strict=True):
@@ -202,8 +211,7 @@ def cell_comparison(table: pd.DataFrame, metric: Metric) -> Group:
 def variance_split(table: pd.DataFrame, metric: Metric) -> Group:
     """`aggregate.variance_split`: a row a condition."""
     parts = ("data", "weights", "rest")
-    names = ("rate" if name == "learning_rate" else str(name) for name in table.index.names)
-    rows = layout.table(*names, "design", *parts)
+    rows = layout.table(*_titles(table.index.names), "design", *parts)
     for (cell, *place), row in zip(table.index, table.to_dict("records"), strict=True):
         shares = (row[f"{part}_share"] for part in parts)
         rows.add_row(
