@@ -12,6 +12,9 @@ from rnn_study import cli, tracking
 from rnn_study.reporting import status
 from rnn_study.tracking import Tracker
 
+NODE = "a-node-with-a-long-name.example, Ray node 1234abcd"
+DEVICE = "NVIDIA H100 80GB HBM3"
+
 
 @pytest.fixture
 def study(script):
@@ -48,7 +51,7 @@ def begun(uri, study, tmp_path) -> Tracker:
     trials = study.trials()[:4]
     tracker.open(trials, {"host": "head.example"})
     tracker.start(trials[:3])
-    tracker.place([trials[0].id], "a-node-with-a-long-name.example, Ray node 1234abcd", "cpu")
+    tracker.place([trials[0].id], NODE, DEVICE)
     tracker.log({trials[0].id: history(7), trials[1].id: history(9)})
     tracker.fail([trials[2].id], "it broke")
     return tracker
@@ -61,7 +64,8 @@ def test_a_running_study_is_shown_and_then_that_it_ended(uri, study, tmp_path, c
     assert f"{study.name}: running on head.example\n  0 of 3 begun trials finished\n" in out
     row = next(line.split() for line in out.splitlines() if line.split()[:2] == ["lstm", "50"])
     assert row == ["lstm", "50", "0.01", "0", "2", "0", "0", "7-9"]
-    assert "a-node-with-a-long-name.example, Ray node 1234abcd" in out and "not told yet" in out
+    assert "  trials  device " in out and "not told yet" in out and "…" not in out
+    assert {*NODE.split(), *DEVICE.split()} <= {*out.split()}  # all of it, on two lines
     tracker.interrupt()
     out = printed(capsys, uri, study)
     assert out.startswith(f"{study.name}: not running; 0 of 3 begun trials finished.")

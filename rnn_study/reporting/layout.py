@@ -12,14 +12,16 @@ from rich.text import Text
 
 WORDS = ("cell", "device", "node", "seeds", "between", "objective")
 """Columns of words, which begin at the left; numbers end at the right."""
+FOLDED = ("cell", "device", "node")
+"""Columns whose words may be long."""
 
 
 def table(*titles: str) -> Table:
-    """A table without lines, its titles dim. Where it is too wide, names of cells are folded."""
+    """A table without lines, its titles dim. FOLDED columns are, where it is too wide."""
     made = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     for each in titles:
         side: Literal["left", "right"] = "left" if each in WORDS else "right"
-        made.add_column(each, justify=side, no_wrap=each != "cell", overflow="fold")
+        made.add_column(each, justify=side, no_wrap=each not in FOLDED, overflow="fold")
     return made
 
 
