@@ -27,7 +27,11 @@ from rnn_study.training import Album
 from rnn_study.training.text_watch import AFTER, CYCLE, FED_BACK, probes
 from rnn_study.training.watch import column
 
-TITLES: Final = {"perplexity": "Perplexity", "repetition": "When fed-back text repeats itself"}
+TITLES: Final = {
+    "perplexity": "Perplexity",
+    "last_repetition": "When fed-back text repeats itself",
+}
+"""What a terminal shows."""
 
 
 def perplexity_table(runs: pd.DataFrame) -> pd.DataFrame:
@@ -101,30 +105,59 @@ def repetition_table(rows: pd.DataFrame) -> pd.DataFrame:
       longest: the longest cycle.
     """
     levels = [*aggregate.CONDITION, "epoch"]
-    made = []
-    for key, group in aggregate.conditions(rows, levels):
-        repeating = group[group["cycle"] > 0]
-        made.append(
-            dict(zip(levels, key, strict=True))
-            | {
-                "texts": len(group),
-                "repeating": len(repeating),
-                "after": float(np.median(repeating["repeats_after"])) if len(repeating) else np.nan,
-                "cycle": float(np.median(repeating["cycle"])) if len(repeating) else np.nan,
-                "longest": int(repeating["cycle"].max()) if len(repeating) else 0,
-            }
-        )
-    names = [*levels, "texts", "repeating", "after", "cycle", "longest"]
-    return pd.DataFrame(made, columns=names)
+    made = [
+        dict(zip(levels, key, strict=True)) | _over(group)
+        for key, group in aggregate.conditions(rows, levels)
+    ]
+    return pd.DataFrame(made, columns=[*levels, *_OVER])
+
+
+def last_repetition_table(rows: pd.DataFrame) -> pd.DataFrame:
+    """Likewise, by condition, of the last look at each seed.
+
+    - first_epoch, last_epoch: of these looks; seeds may end at epochs of their own.
+    """
+    levels = [*aggregate.CONDITION]
+    last = rows[rows["epoch"] == rows.groupby([*levels, "seed"])["epoch"].transform("max")]
+    made = [
+        dict(zip(levels, key, strict=True))
+        | {"first_epoch": group["epoch"].min(), "last_epoch": group["epoch"].max()}
+        | _over(group)
+        for key, group in aggregate.conditions(last, levels)
+    ]
+    return pd.DataFrame(made, columns=[*levels, "first_epoch", "last_epoch", *_OVER])
+
+
+_OVER: Final = ("texts", "repeating", "after", "cycle", "longest")
+
+
+def _over(rows: pd.DataFrame) -> dict[str, Any]:
+    """What some texts have in common, by `_OVER`."""
+    repeating = rows[rows["cycle"] > 0]
+    return {
+        "texts": len(rows),
+        "repeating": len(repeating),
+        "after": float(np.median(repeating["repeats_after"])) if len(repeating) else np.nan,
+        "cycle": float(np.median(repeating["cycle"])) if len(repeating) else np.nan,
+        "longest": int(repeating["cycle"].max()) if len(repeating) else 0,
+    }
 
 
 def tables(runs: pd.DataFrame, histories: Mapping[str, pd.DataFrame]) -> dict[str, Shown]:
     """Every table by name."""
     found = {"perplexity": _perplexity(perplexity_table(runs), aggregate.metric_of(runs))}
-    rows = repetitions(runs, histories)
-    if len(rows):
-        found["repetition"] = _repetition(repetition_table(rows))
-    return found
+    return found | of_repetitions(repetitions(runs, histories))
+
+
+def of_repetitions(rows: pd.DataFrame) -> dict[str, Shown]:
+    """The tables of `repetitions` by name; none of no text."""
+    if rows.empty:
+        return {}
+    every, last = repetition_table(rows), last_repetition_table(rows)
+    return {
+        "last_repetition": _repetition(last, _epochs(last)),
+        "repetition": _repetition(every, every["epoch"].map(str)),
+    }
 
 
 def write(
@@ -171,13 +204,10 @@ def write(
 
 
 def printed(found: Mapping[str, Shown]) -> Group:
-    """The tables for a terminal; of repetitions the last look alone."""
+    """The tables for a terminal; of repetitions the last looks alone."""
     parts: list[Any] = []
-    for name, shown in found.items():
-        text = shown.text
-        if name == "repetition":
-            last = shown.table.groupby([*aggregate.CONDITION], sort=False)["epoch"].transform("max")
-            text = text[(shown.table["epoch"] == last).to_numpy()]
+    for name in [each for each in TITLES if each in found]:
+        shown, text = found[name], found[name].text
         narrow = ["range"] * (name == "perplexity")
         narrow += ["length"] * (text["length"].nunique() == 1)
         text = text.drop(columns=narrow)
@@ -230,12 +260,18 @@ def _perplexity(table: pd.DataFrame, metric: Any) -> Shown:
     return Shown(table, pd.DataFrame(rows, columns=columns), note)
 
 
-def _repetition(table: pd.DataFrame) -> Shown:
+def _epochs(table: pd.DataFrame) -> pd.Series:
+    """`30`, or `61-74` where seeds end at epochs of their own."""
+    first, last = table["first_epoch"].map(str), table["last_epoch"].map(str)
+    return first.where(first == last, first + "-" + last)
+
+
+def _repetition(table: pd.DataFrame, epochs: pd.Series) -> Shown:
     text = pd.DataFrame(
         {
             "cell": table["cell"],
             "length": table["length"].map(str),
-            "epoch": table["epoch"].map(str),
+            "epoch": epochs,
             "repeating": [
                 f"{k}/{n}" for k, n in zip(table["repeating"], table["texts"], strict=True)
             ],

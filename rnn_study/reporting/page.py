@@ -51,6 +51,7 @@ _TITLES: Final = {
     "attractors": "Attractors",
     "perplexity": "Perplexity",
     "repetition": "When fed-back text repeats itself",
+    "last_repetition": "When fed-back text repeats itself, at the last look at each seed",
 }
 _LEFT: Final = ("cell", "other", "setting", "is", "at the end")
 
