@@ -1,9 +1,10 @@
-"""Checks and measures packed training on one GPU, in less than ten minutes.
+"""Checks and measures packed training on one GPU, in less than nine minutes.
 
 Needs torch, NumPy and the training core (jaxtyping, safetensors); triton for the kernel. First the
-checks: packs, graphs, scans, exponential and kernel against their oracles on this device, and what
-TF32 changes. Then the measurements, each against what one would do without this project, run here
-too. A check that fails and a part that breaks are in the table, and make the exit code 1.
+checks: packs, graphs, scans, exponential and kernels against their oracles on this device. Then the
+measurements, each against what one would do without this project, run here too; what no study uses
+yet comes last. A check that fails or is not made and a part that breaks are in the table, and make
+the exit code 1.
 
 One update is one batch of sequences of the symbol task forward, backward and through the optimiser,
 for one network. `--device cpu --toy` runs all of it small, to see that it runs.
@@ -12,7 +13,7 @@ for one network. `--device cpu --toy` runs all of it small, to see that it runs.
 from __future__ import annotations
 
 import argparse
-import json
+import faulthandler
 import signal
 import statistics
 import sys
@@ -25,8 +26,18 @@ from typing import Any
 import gpu_checks
 import gpu_kernels
 import torch
-from gpu_setting import TOY, Notes, Setting, about, require_device
-from gpu_texts import text_graphs, text_rates
+from gpu_notes import Notes
+from gpu_setting import (
+    TOY,
+    Setting,
+    about,
+    peak_bytes,
+    products,
+    require_device,
+    require_writable,
+    whole,
+)  # fmt: skip
+from gpu_texts import text_graphs, text_memory, text_rates
 from rivals import concurrent, one_thread, serial, timed
 
 from rnn_study.cells import CELLS
@@ -35,10 +46,18 @@ from rnn_study.errors import InvalidInput, require_positive
 from rnn_study.training import Eager, Replay, bytes_per_member, train
 
 OK, FAILED, REFUSED = 0, 1, 2
+SHARE = 1 / 3
+"""Of the time that one part has at most: one that waits for ever leaves time for others."""
+GRACE = 20.0
+"""Seconds after the time is over in which a part must end; a launch that hangs does not."""
+LAUNCHES = 50
+"""Between two waits for the device, where single operations are measured."""
+
+Part = Callable[[Setting, Notes], None]
 
 
-class OutOfTime(Exception):
-    """The time that was given is over."""
+class OutOfTime(BaseException):
+    """The time that was given is over. No part may take it for an error of its own."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -46,8 +65,8 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--device", default="cuda", help="cuda or cpu, default cuda")
     parser.add_argument("--toy", action="store_true", help="small sizes, to see that it runs")
-    parser.add_argument("--seconds", type=float, help="for each number, default 4")
-    parser.add_argument("--budget", type=float, default=540.0, help="seconds in all, default 540")
+    parser.add_argument("--seconds", type=float, help="for each number, default 1.2")
+    parser.add_argument("--budget", type=float, default=510.0, help="seconds in all, default 510")
     parser.add_argument("--json", type=Path, help="also write what is found to this file")
     options = parser.parse_args(argv)
     try:
@@ -55,6 +74,7 @@ def main(argv: list[str] | None = None) -> int:
         require_positive("budget", options.budget)
         if options.seconds is not None:
             require_positive("seconds", options.seconds)
+        require_writable(options.json)
     except InvalidInput as refused:
         print("error:", refused, file=sys.stderr)
         return REFUSED
@@ -62,54 +82,42 @@ def main(argv: list[str] | None = None) -> int:
     if options.seconds is not None:
         setting = replace(setting, seconds=options.seconds)
     one_thread()
-    notes = run(setting, options.budget, options.json)
-    width = max(len(name) for name, _, _ in notes.lines)
-    for name, value, remark in notes.lines:
-        print(f"{name:{width}}  {value:>22}  {remark}".rstrip())
+    notes = Notes(options.json, {**about(setting.device), "setting": vars(setting)})
+    run(setting, options.budget, notes)
     return FAILED if notes.failed else OK
 
 
-def run(setting: Setting, budget: float, path: Path | None) -> Notes:
-    """The parts one after the other, those that matter most first, until the time is over.
-
-    What is found is written to `path` after each: whatever ends the run, the rest is kept.
-    """
-    notes = Notes()
-    parts: list[Callable[[Setting, Notes], None]] = [
-        *gpu_checks.ALL, limits, rates, text_rates, *gpu_kernels.ALL, memory, tf32_rates,
-        text_graphs,
-    ]  # fmt: skip
+def run(setting: Setting, budget: float, notes: Notes) -> None:
+    """The parts one after the other, those that matter most first, until the time is over."""
     end = time.monotonic() + budget
+    signal.signal(signal.SIGALRM, _over)
+    faulthandler.dump_traceback_later(budget + GRACE, exit=True)
+    try:
+        for part in (*CHECKS, *MEASUREMENTS):
+            _run(part, min(end - time.monotonic(), budget * SHARE), setting, notes)
+    finally:
+        faulthandler.cancel_dump_traceback_later()
 
-    def over(*_: object) -> None:
-        raise OutOfTime
 
-    signal.signal(signal.SIGALRM, over)
-    for part in parts:
-        left = end - time.monotonic()
-        if left <= 0:
-            notes.left_out(part.__name__, "no time left")
-            continue
-        print(f"{part.__module__}.{part.__name__}, {left:.0f} s left", file=sys.stderr, flush=True)
-        signal.setitimer(signal.ITIMER_REAL, left)
-        try:
+def _over(*_: object) -> None:
+    raise OutOfTime
+
+
+def _run(part: Part, seconds: float, setting: Setting, notes: Notes) -> None:
+    name, began = part.__name__, time.monotonic()
+    if seconds <= 0:
+        return notes.unfinished(name, "no time left", part in CHECKS)
+    print(f"{name}, {seconds:.0f} s at most", file=sys.stderr, flush=True)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        with notes.trying(name):
             part(setting, notes)
-        except OutOfTime:
-            notes.left_out(part.__name__, "no time left for all of it")
-        except Exception as error:
-            notes.broken(part.__name__, error)
-        finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-        if path is not None:
-            write(setting, notes, path)
-    return notes
-
-
-def write(setting: Setting, notes: Notes, path: Path) -> None:
-    """What has been found, and with what, as JSON."""
-    found = {"numbers": notes.numbers, "rows": notes.rows, "lines": notes.lines}
-    found = {**about(setting.device), "setting": vars(setting), **found}
-    path.write_text(json.dumps(found, indent=1) + "\n")
+    except OutOfTime:
+        notes.unfinished(name, "no time left for all of it", part in CHECKS)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    notes.seconds[name] = round(time.monotonic() - began, 1)
+    return notes.write()
 
 
 def limits(setting: Setting, notes: Notes) -> None:
@@ -118,80 +126,94 @@ def limits(setting: Setting, notes: Notes) -> None:
     state = torch.randn(shape, device=setting.device)
     matrix = torch.randn(setting.pack, setting.hidden, 4 * setting.hidden, device=setting.device)
     out = state @ matrix
-    for name, precision in (("float32", "highest"), ("tf32", "high")):
-        if setting.device == "cuda":
-            torch.set_float32_matmul_precision(precision)
-        elif name == "tf32":
-            continue
-        took = timed(lambda: torch.bmm(state, matrix, out=out), setting)
-        notes.number(f"batched product, {name}", 2 * out.numel() * setting.hidden / took / 1e12,
-                     "TFLOP/s")  # fmt: skip
-    if setting.device == "cuda":
-        torch.set_float32_matmul_precision("highest")
+    flop = 2 * out.numel() * setting.hidden
+    for name in ("float32", "tf32") if setting.device == "cuda" else ("float32",):
+        with products(tf32=name == "tf32"):
+            took = _launched(lambda: torch.bmm(state, matrix, out=out), setting)
+        notes.number(f"batched product, {name}", flop / took / 1e12, "TFLOP/s")
     source = torch.randn(2**16 if setting.device == "cpu" else 2**28, device=setting.device)
     target = torch.empty_like(source)
-    took = timed(lambda: target.copy_(source), setting)
+    took = _launched(lambda: target.copy_(source), setting)
     notes.number("copy", 2 * source.nbytes / took / 1e9, "GB/s")
+
+
+def _launched(operation: Callable[[], object], setting: Setting) -> float:
+    """Seconds of an operation among many that are launched together."""
+
+    def work() -> None:
+        for _ in range(LAUNCHES):
+            operation()
+
+    return timed(work, setting) / LAUNCHES
 
 
 def rates(setting: Setting, notes: Notes) -> None:
     """Model updates per second against the serial rival and concurrent processes."""
-    goals = {"lstm": ">= 15", "orthogonal": ">= 100"}
-    for cell in goals:
-        alone = serial(cell, setting)
-        notes.number(f"{cell}: serial {rival_of(cell)}", alone, "updates/s")
-        for pack in setting.packs:
-            ours = packed(cell, pack, setting)
-            notes.rows.append(row(cell, pack, setting, ours, f"serial {rival_of(cell)}", alone))
-            goal = goals[cell] if pack == setting.pack else ""
-            notes.number(f"{cell}: pack {pack}", ours, "updates/s")
-            notes.number(f"{cell}: pack {pack} over serial", ours / alone, "times", goal)
-            if pack == setting.pack:
-                share = (
-                    ours * flop(cell, setting) / 1e12 / notes.numbers["batched product, float32"]
-                )
-                notes.number(f"{cell}: pack {pack}, of the products' rate", 100 * share, "%")
-                eager = packed(cell, pack, setting, graphs=False)
-                notes.number(f"{cell}: pack {pack} without graphs", eager, "updates/s")
-                together = concurrent(cell, setting)
-                rival = f"processes {setting.processes} x {rival_of(cell)}"
-                notes.rows.append(row(cell, pack, setting, ours, rival, together))
-                notes.number(f"{cell}: pack {pack} over {rival}", ours / together, "times")
+    for cell, goal in (("lstm", ">= 15"), ("orthogonal", ">= 100")):
+        with notes.trying(f"{cell}: rates"):
+            _rates(cell, goal, setting, notes)
+
+
+def _rates(cell: str, goal: str, setting: Setting, notes: Notes) -> None:
+    rival = f"serial {rival_of(cell)}"
+    alone = serial(cell, setting)
+    notes.number(f"{cell}: {rival}", alone, "updates/s")
+    for pack in setting.packs:
+        ours = packed(cell, pack, setting)
+        notes.rows.append(row(cell, pack, setting, ours, rival, alone))
+        notes.number(f"{cell}: pack {pack}", ours, "updates/s")
+        goals = goal if pack == setting.pack else ""
+        notes.number(f"{cell}: pack {pack} over serial", ours / alone, "times", goals)
+    pack, ours = setting.pack, notes.numbers[f"{cell}: pack {setting.pack}"]
+    if limit := notes.numbers.get("batched product, float32"):
+        share = ours * flop(cell, setting) / 1e12 / limit
+        notes.number(f"{cell}: pack {pack}, of the products' rate", 100 * share, "%")
+    eager = packed(cell, pack, setting, graphs=False)
+    notes.number(f"{cell}: pack {pack} without graphs", eager, "updates/s")
+    together = concurrent(cell, setting)
+    rival = f"processes {setting.processes} x {rival_of(cell)}"
+    notes.rows.append(row(cell, pack, setting, ours, rival, together))
+    notes.number(f"{cell}: pack {pack} over {rival}", ours / together, "times")
 
 
 def tf32_rates(setting: Setting, notes: Notes) -> None:
-    """The same in TF32; afterwards products are exact again."""
+    """The same in TF32."""
     if setting.device != "cuda":
         return notes.left_out("rates in TF32", "needs CUDA")
     for cell in ("lstm", "orthogonal"):
-        ours = packed(cell, setting.pack, setting, tf32=True)
-        notes.number(f"{cell}: pack {setting.pack}, tf32", ours, "updates/s")
-    torch.set_float32_matmul_precision("highest")
+        with notes.trying(f"{cell}: rate in TF32"):
+            ours = packed(cell, setting.pack, setting, tf32=True)
+            notes.number(f"{cell}: pack {setting.pack}, tf32", ours, "updates/s")
     return None
 
 
 def memory(setting: Setting, notes: Notes) -> None:
     """Bytes a member, foretold and taken."""
     for cell in ("lstm", "orthogonal"):
-        trial = trials(cell, 1, setting)[0]
-        notes.number(
-            f"{cell}: memory foretold", bytes_per_member(trial, setting.device) / 1e6, "MB/member"
-        )
+        pack = trials(cell, setting.pack, setting)
+        foretold = bytes_per_member(pack[0], setting.device)
+        notes.number(f"{cell}: memory foretold", foretold / 1e6, "MB/member")
         if setting.device == "cuda":
-            torch.cuda.empty_cache()
-            torch.cuda.reset_peak_memory_stats()
-            before = torch.cuda.memory_allocated()
-            next(train(Pack(trials(cell, setting.pack, setting)), setting.device))
-            taken = (torch.cuda.max_memory_allocated() - before) / setting.pack
+            epochs = whole(train(Pack(pack), setting.device), setting.pack)
+            taken = peak_bytes(lambda epochs=epochs: next(epochs)) / setting.pack
             notes.number(f"{cell}: memory taken", taken / 1e6, "MB/member")
 
 
+CHECKS: tuple[Part, ...] = (*gpu_checks.ALL, text_graphs)
+MEASUREMENTS: tuple[Part, ...] = (
+    limits, rates, text_rates, tf32_rates, gpu_kernels.scan_times, gpu_kernels.tiles,
+    gpu_kernels.exponential_time, gpu_kernels.loss_time, memory, text_memory,
+    gpu_checks.tf32_changes, gpu_kernels.two_parts,
+)  # fmt: skip
+
+
 def trials(cell: str, count: int, setting: Setting, **changes: Any) -> tuple[Trial, ...]:
-    """Of which none solves its task and leaves: the rate is too small."""
+    """Of which none solves its task and leaves: the rate is too small, and there are too many
+    sequences to validate for all answers to be right by chance."""
     fixed = {
         "task": "symbol", "cell": cell, "length": setting.length, "learning_rate": 1e-12,
         "hidden": setting.hidden, "batch": setting.batch, "train_size": 5 * setting.batch,
-        "val_size": max(1, setting.batch // 2), "epochs": 10_000, **changes,
+        "val_size": max(20, setting.batch // 2), "epochs": 10_000, **changes,
     }  # fmt: skip
     return tuple(Trial(**fixed, seed=seed) for seed in range(count))
 
@@ -200,15 +222,15 @@ def packed(
     cell: str, pack: int, setting: Setting, graphs: bool = True, tf32: bool = False
 ) -> float:
     """Updates per second of a pack, all members together: five batches, few to validate."""
-    epochs = train(
-        Pack(trials(cell, pack, setting, tf32=tf32)),
-        setting.device,
-        runner=Replay if graphs else Eager,
-    )
-    next(epochs)
-    took, end = [], time.monotonic() + setting.seconds
-    while not took or time.monotonic() < end:
-        took.append(float(next(epochs).metrics["seconds"].sum()))
+    runner = Replay if graphs else Eager
+    took: list[float] = []
+    with products(tf32):
+        members = Pack(trials(cell, pack, setting, tf32=tf32))
+        epochs = whole(train(members, setting.device, runner=runner), pack)
+        next(epochs)
+        end = time.monotonic() + setting.seconds
+        while not took or time.monotonic() < end:
+            took.append(float(next(epochs).metrics["seconds"].sum()))
     return 5 * pack / statistics.median(took)
 
 

@@ -9,7 +9,8 @@ from itertools import islice
 import numpy as np
 import torch
 import torch.nn.functional as F
-from gpu_setting import Notes, Setting
+from gpu_notes import Notes
+from gpu_setting import Setting, products
 from torch import Tensor
 
 from rnn_study.cells import CELLS, Cell, Parameters
@@ -26,9 +27,10 @@ VALUES, GRADIENTS, TRAINING = 1e-5, 1e-4, 1e-3
 def packing(setting: Setting, notes: Notes) -> None:
     """A trial alone against the same in a pack."""
     for cell in CELLS:
-        together = losses(trained(cell, setting), setting)
-        apart = [losses(trained(cell, setting)[s : s + 1], setting)[0] for s in range(2)]
-        notes.check(f"{cell}: alone and packed", off(together[:2], np.stack(apart)), TRAINING)
+        with notes.trying(f"{cell}: alone and packed"):
+            together = losses(trained(cell, setting), setting)
+            apart = [losses(trained(cell, setting)[s : s + 1], setting)[0] for s in range(2)]
+            notes.check(f"{cell}: alone and packed", off(together[:2], np.stack(apart)), TRAINING)
 
 
 def graphs(setting: Setting, notes: Notes) -> None:
@@ -36,33 +38,28 @@ def graphs(setting: Setting, notes: Notes) -> None:
     anew."""
     for cell in CELLS:
         pack = trained(cell, setting)
-        replayed, plain = losses(pack, setting, Replay), losses(pack, setting, Eager)
-        notes.check(f"{cell}: graph and plain", off(replayed, plain), TRAINING)
-        rest = losses(pack, setting, Replay, stay=2)
-        notes.check(f"{cell}: captured anew and plain", off(rest, plain[:2]), TRAINING)
+        with notes.trying(f"{cell}: graph and plain"):
+            replayed, plain = losses(pack, setting, Replay), losses(pack, setting, Eager)
+            notes.check(f"{cell}: graph and plain", off(replayed, plain), TRAINING)
+            rest = losses(pack, setting, Replay, stay=2)
+            notes.check(f"{cell}: captured anew and plain", off(rest, plain[:2]), TRAINING)
 
 
 def scans(setting: Setting, notes: Notes) -> None:
     """The fast scans of the cells against `Cell.scan`, in values and gradients."""
     for name, cell in CELLS.items():
-        _against_oracle(name, cell.scan, cell, setting, notes)
+        against_oracle(name, cell.scan, cell, setting, notes)
         with without():
-            _against_oracle(f"{name}, by torch", cell.scan, cell, setting, notes)
+            against_oracle(f"{name}, by torch", cell.scan, cell, setting, notes)
 
 
 def kernels(setting: Setting, notes: Notes) -> None:
     """The kernels that `scans` does not choose at this size."""
     if setting.device != "cuda" or find_spec("triton") is None:
         return notes.left_out("kernels against their oracles", "needs CUDA and triton")
-    from rnn_study.kernels import cross_entropy, lstm, wide_lstm
+    from rnn_study.kernels import cross_entropy, wide_lstm
 
-    torch.set_float32_matmul_precision("highest")
-    _against_oracle("wide lstm", wide_lstm.scan, CELLS["lstm"], setting, notes)
-    used = lstm.VALUE_PARTS, lstm.GRADIENT_PARTS
-    for parts, name in (((3, 2), "gradients"), ((2, 2), "all")):
-        lstm.VALUE_PARTS, lstm.GRADIENT_PARTS = parts
-        _against_oracle(f"lstm, {name} in two parts", lstm.scan, CELLS["lstm"], setting, notes)
-    lstm.VALUE_PARTS, lstm.GRADIENT_PARTS = used
+    against_oracle("wide lstm", wide_lstm.scan, CELLS["lstm"], setting, notes)
     hidden = normal((300, 64), setting, seed=1).requires_grad_()
     weight = normal((setting.text_vocabulary, 64), setting, seed=2).requires_grad_()
     bias = normal((setting.text_vocabulary,), setting, seed=3).requires_grad_()
@@ -99,21 +96,22 @@ def exponential(setting: Setting, notes: Notes) -> None:
         notes.check(f"exponential, {scale:g}: gradient", relative, GRADIENTS)
 
 
-def tf32(setting: Setting, notes: Notes) -> None:
+def tf32_changes(setting: Setting, notes: Notes) -> None:
     """What TF32 changes: losses after some epochs, relative. No error: it is to be known."""
     if setting.device != "cuda":
         return notes.left_out("what TF32 changes", "needs CUDA")
     for cell in ("lstm", "orthogonal"):
         pack = trained(cell, setting)
         exact = losses(pack, setting)
-        rounded = losses(tuple(replace(trial, tf32=True) for trial in pack), setting)
+        with products(tf32=True):
+            rounded = losses(tuple(replace(trial, tf32=True) for trial in pack), setting)
         for epoch in (0, EPOCHS - 1):
             change = off(rounded[:, epoch], exact[:, epoch])
             notes.number(f"{cell}: TF32 changes the loss of epoch {epoch + 1} by", change)
     return None
 
 
-ALL = (packing, graphs, scans, kernels, exponential, tf32)
+ALL = (packing, graphs, scans, kernels, exponential)
 
 
 def trained(cell: str, setting: Setting) -> tuple[Trial, ...]:
@@ -148,6 +146,12 @@ def losses(
 def off(one: np.ndarray, other: np.ndarray) -> float:
     """The largest relative difference."""
     return float(np.abs(one / other - 1).max())
+
+
+def against_oracle(name: str, fast: Scan, oracle: Cell, setting: Setting, notes: Notes) -> None:
+    """A scan against the plain one, in values and gradients, in float32."""
+    with notes.trying(f"{name}: scan"), products(tf32=False):
+        _against_oracle(name, fast, oracle, setting, notes)
 
 
 def _against_oracle(name: str, fast: Scan, oracle: Cell, setting: Setting, notes: Notes) -> None:

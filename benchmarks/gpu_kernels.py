@@ -1,17 +1,17 @@
 """What `gpu.py` measures alone: scans, the matrix exponential, the loss of a language model.
 
 Each by the kernels and by torch's operations, in one run; and what the tiles of the LSTM's kernels
-do to their time.
+do to their time, and the parts that its numbers are taken in.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from importlib.util import find_spec
 
 import gpu_checks
 import torch
-from gpu_setting import Notes, Setting
+from gpu_notes import Notes
+from gpu_setting import Setting, changed, peak_bytes
 from rivals import INPUTS, timed
 
 from rnn_study.cells import CELLS, Cell
@@ -20,20 +20,21 @@ from rnn_study.training.cross_entropy import linear_cross_entropy
 from rnn_study.training.graphs import captured
 
 
-def scans(setting: Setting, notes: Notes) -> None:
+def scan_times(setting: Setting, notes: Notes) -> None:
     """Forward and backward alone, captured, per time step and member."""
     for name, goal in (("lstm", "<= 2"), ("orthogonal", "")):
-        cell = CELLS[name]
-        ours = scan_time(cell, cell.scan, setting)
-        notes.number(f"{name}: scan, forward and backward", ours, "us/step", goal)
-        if kernels(setting):
-            with without():
-                torchs = scan_time(cell, cell.scan, setting)
-            notes.number(f"{name}: scan by torch's operations", torchs, "us/step")
-            notes.number(f"{name}: kernels over torch's operations", torchs / ours, "times")
+        with notes.trying(f"{name}: scan"):
+            cell = CELLS[name]
+            ours = scan_time(cell, cell.scan, setting)
+            notes.number(f"{name}: scan, forward and backward", ours, "us/step", goal)
+            if kernels(setting):
+                with without():
+                    torchs = scan_time(cell, cell.scan, setting)
+                notes.number(f"{name}: scan by torch's operations", torchs, "us/step")
+                notes.number(f"{name}: kernels over torch's operations", torchs / ours, "times")
 
 
-def exponential(setting: Setting, notes: Notes) -> None:
+def exponential_time(setting: Setting, notes: Notes) -> None:
     """exp of the skew-symmetric matrices of a pack, with its gradient."""
     shape = (setting.pack, setting.hidden, setting.hidden)
     upper = (torch.randn(shape, device=setting.device) * 0.1).requires_grad_()
@@ -47,7 +48,7 @@ def exponential(setting: Setting, notes: Notes) -> None:
     notes.number("exponential with gradient", 1e3 * took / setting.pack, "ms/matrix", "<= 0.1")
 
 
-def loss(setting: Setting, notes: Notes) -> None:
+def loss_time(setting: Setting, notes: Notes) -> None:
     """The softmax of a segment of text and its cross entropy, forward and backward; its memory."""
     count, words = setting.text_length * setting.text_batch, setting.text_vocabulary
     hidden, weight = (
@@ -62,11 +63,7 @@ def loss(setting: Setting, notes: Notes) -> None:
     def measured(name: str) -> None:
         notes.number(f"loss of a segment{name}", 1e3 * timed(work, setting), "ms")
         if setting.device == "cuda":
-            torch.cuda.reset_peak_memory_stats()
-            before = torch.cuda.memory_allocated()
-            work()
-            taken = torch.cuda.max_memory_allocated() - before
-            notes.number(f"loss of a segment{name}: memory", taken / 1e9, "GB")
+            notes.number(f"loss of a segment{name}: memory", peak_bytes(work) / 1e9, "GB")
 
     measured("")
     if kernels(setting):
@@ -74,36 +71,55 @@ def loss(setting: Setting, notes: Notes) -> None:
             measured(" by torch's operations")
 
 
+TILES = {
+    "FORWARD": ((64, 32, 32, 4, 3, 168), (64, 32, 64, 4, 2), (128, 32, 32, 8, 3)),
+    "BACKWARD": ((64, 32, 64, 4, 3, 168), (64, 32, 64, 4, 4), (128, 32, 64, 8, 3)),
+}
+"""Others than those in use; see `rnn_study.kernels.lstm.Tiles`."""
+
+
 def tiles(setting: Setting, notes: Notes) -> None:
-    """The LSTM's scan in other parts and tiles than the ones in use, and with cuBLAS's products."""
+    """The LSTM's scan with cuBLAS's products, and in other tiles than the ones in use."""
     if not kernels(setting):
         return notes.left_out("tiles", "needs CUDA and triton")
-    from rnn_study.kernels import lstm, wide_lstm
+    from rnn_study.kernels import wide_lstm
 
-    cell = CELLS["lstm"]
-    took = scan_time(cell, wide_lstm.scan, setting)
-    notes.number("lstm: scan by large products", took, "us/step")
+    with notes.trying("lstm: scan by large products"):
+        took = scan_time(CELLS["lstm"], wide_lstm.scan, setting)
+        notes.number("lstm: scan by large products", took, "us/step")
+    return _tiles("", setting, notes)
 
-    def measured(name: str, **changed: object) -> None:
-        used = {which: getattr(lstm, which) for which in changed}
-        for which, value in changed.items():
-            setattr(lstm, which, value)
-        notes.number(f"lstm: {name}", scan_time(cell, lstm.scan, setting), "us/step")
-        for which, value in used.items():
-            setattr(lstm, which, value)
 
-    measured("gradients in two parts", GRADIENT_PARTS=2)
-    two = {"VALUE_PARTS": 2, "GRADIENT_PARTS": 2}
-    measured("all in two parts", **two)
-    others = {
-        "FORWARD": ((64, 32, 32, 4, 3, 168), (64, 32, 64, 4, 2), (128, 32, 32, 8, 3)),
-        "BACKWARD": ((64, 32, 64, 4, 3, 168), (64, 32, 64, 4, 4), (128, 32, 64, 8, 3)),
-    }
-    for which, changes in others.items():
-        for change in changes:
-            name = f"all in two parts, {which.lower()} tiles {change}"
-            measured(name, **two, **{which: lstm.Tiles(*change)})
+def two_parts(setting: Setting, notes: Notes) -> None:
+    """The LSTM's numbers in two parts, not three, which nothing uses yet: errors and times."""
+    if not kernels(setting):
+        return notes.left_out("two parts", "needs CUDA and triton")
+    from rnn_study.kernels import lstm
+
+    for name, values in (("gradients in two parts", 3), ("all in two parts", 2)):
+        with changed(lstm, VALUE_PARTS=values, GRADIENT_PARTS=2):
+            gpu_checks.against_oracle(f"lstm, {name}", lstm.scan, CELLS["lstm"], setting, notes)
+            _measured(name, setting, notes)
+            if values == 2:
+                _tiles(f"{name}, ", setting, notes)
     return None
+
+
+def _tiles(prefix: str, setting: Setting, notes: Notes) -> None:
+    from rnn_study.kernels import lstm
+
+    for which, changes in TILES.items():
+        for change in changes:
+            with changed(lstm, **{which: lstm.Tiles(*change)}):
+                _measured(f"{prefix}{which.lower()} tiles {change}", setting, notes)
+
+
+def _measured(name: str, setting: Setting, notes: Notes) -> None:
+    """The LSTM's scan as its kernels are set; what does not run is noted."""
+    from rnn_study.kernels import lstm
+
+    with notes.trying(f"lstm: {name}"):
+        notes.number(f"lstm: {name}", scan_time(CELLS["lstm"], lstm.scan, setting), "us/step")
 
 
 def kernels(setting: Setting) -> bool:
@@ -126,6 +142,3 @@ def scan_time(cell: Cell, scan: Scan, setting: Setting) -> float:
 
     took = timed(captured(work, torch.device(setting.device)), setting)
     return 1e6 * took / setting.length / setting.pack
-
-
-ALL: tuple[Callable[[Setting, Notes], None], ...] = (scans, exponential, loss, tiles)

@@ -1,15 +1,26 @@
-"""What scripts for a GPU share: sizes and findings of `gpu.py`, the device, what is noted."""
+"""What scripts for a GPU share: sizes of `gpu.py`, the device, its products, and JSON files."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import json
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from rnn_study.environment import environment
-from rnn_study.errors import require
+from rnn_study.errors import InvalidInput, require
+from rnn_study.training import Epoch
+from rnn_study.training.files import write_atomically
 
 
 @dataclass(frozen=True)
@@ -24,7 +35,7 @@ class Setting:
     pack: int = 64
     """Where the goals are measured."""
     processes: int = 8
-    seconds: float = 4.0
+    seconds: float = 1.2
     """For each number."""
     text_hidden: int = 800
     text_length: int = 80
@@ -38,38 +49,6 @@ class Setting:
 TOY = Setting("cpu", 5, 50, 2, (2, 3), 3, 1, 0.01, 7, 5, 3, 50, 2, 3)
 
 
-@dataclass
-class Notes:
-    """What has been found, for the table and for the file."""
-
-    lines: list[tuple[str, str, str]] = field(default_factory=list)
-    """What, its number, and what it should be."""
-    rows: list[dict[str, Any]] = field(default_factory=list)
-    numbers: dict[str, float] = field(default_factory=dict)
-    failed: bool = False
-
-    def number(self, name: str, value: float, unit: str = "", goal: str = "") -> None:
-        """A measured number; `goal` is for people."""
-        self.numbers[name] = value
-        self.lines.append((name, f"{value:.4g} {unit}".strip(), goal))
-
-    def check(self, name: str, error: float, allowed: float) -> None:
-        """An error that must be at most `allowed`; NaN is not."""
-        fails = not error <= allowed
-        self.numbers[name] = error
-        self.lines.append((name, f"{error:.2g}", f"{'FAILS' if fails else 'ok'}, <= {allowed:g}"))
-        self.failed |= fails
-
-    def broken(self, name: str, error: BaseException) -> None:
-        """A part that raised an error."""
-        self.failed = True
-        self.lines.append((name, f"{type(error).__name__}: {error}".splitlines()[0][:60], "BROKEN"))
-
-    def left_out(self, name: str, why: str) -> None:
-        """A part that was not run."""
-        self.lines.append((name, f"not run: {why}", ""))
-
-
 def require_device(device: str) -> None:
     """Raises InvalidInput unless it is a device that is here."""
     require(device in ("cuda", "cpu"), "device", device, "use cuda or cpu")
@@ -77,8 +56,105 @@ def require_device(device: str) -> None:
     require(seen, "device", "cuda", "PyTorch sees no GPU here; use cpu")
 
 
+def require_writable(path: Path | None) -> None:
+    """Raises InvalidInput if nothing can be written to the file; leaves it as it is."""
+    if path is None:
+        return
+    try:
+        path.open("a").close()
+    except OSError as error:
+        reason = f"it cannot be written: {error.strerror}"
+        raise InvalidInput("json", str(path), reason) from error
+
+
+def write_json(path: Path, found: dict[str, Any]) -> None:
+    """All of it or nothing."""
+    write_atomically(path, (json.dumps(found, indent=1) + "\n").encode())
+
+
 def about(device: str) -> dict[str, Any]:
-    """When and with what something was found: the date, the device by its name, the versions."""
-    name = torch.cuda.get_device_name() if device == "cuda" else "cpu"
-    date = datetime.now(UTC).isoformat(timespec="seconds")
-    return {"date": date, "device": name, "environment": environment()}
+    """When and with what something was found: the date, the command, the device, the versions."""
+    found: dict[str, Any] = {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": shlex.join(["python", *sys.argv]),
+        "device": "cpu",
+        "environment": environment(),
+    }
+    if device == "cuda":
+        found["device"] = torch.cuda.get_device_name()
+        found["environment"] |= {
+            "triton": metadata.version("triton") if find_spec("triton") else "not installed",
+            "cuda": str(torch.version.cuda),
+            "cudnn": str(torch.backends.cudnn.version()),
+            "driver": _driver(),
+        }
+        found["kernels"] = _kernels()
+    return found
+
+
+def _driver() -> str:
+    command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
+    except (OSError, subprocess.SubprocessError) as error:
+        return f"unknown: {error}"
+    return done.stdout.split("\n")[0].strip()
+
+
+def _kernels() -> dict[str, Any]:
+    """How the LSTM's are cut, and into how many parts they take numbers."""
+    if find_spec("triton") is None:
+        return {}
+    from rnn_study.kernels import lstm
+
+    names = ("FORWARD", "BACKWARD", "VALUE_PARTS", "GRADIENT_PARTS")
+    return {name: value if isinstance(value := getattr(lstm, name), int) else vars(value)
+            for name in names}  # fmt: skip
+
+
+@contextmanager
+def changed(module: object, **values: object) -> Iterator[None]:
+    """Within it the attributes have other values."""
+    before = {name: getattr(module, name) for name in values}
+    try:
+        for name, value in values.items():
+            setattr(module, name, value)
+        yield
+    finally:
+        for name, value in before.items():
+            setattr(module, name, value)
+
+
+@contextmanager
+def products(tf32: bool) -> Iterator[None]:
+    """Within it all matrix products are of TF32, or all of float32, cuDNN's LSTM with them.
+
+    Of itself torch multiplies in float32, but lets cuDNN use TF32.
+    """
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high" if tf32 else "highest")
+    try:
+        with changed(torch.backends.cudnn, allow_tf32=tf32):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def whole(epochs: Iterator[Epoch], pack: int) -> Iterator[Epoch]:
+    """The epochs of a pack of so many, all together.
+
+    Raises RuntimeError once they are of fewer: where memory ran out a pack has halved itself.
+    """
+    for epoch in epochs:
+        if len(epoch.trials) != pack:
+            raise RuntimeError(f"of {pack} networks {len(epoch.trials)} train together")
+        yield epoch
+
+
+def peak_bytes(work: Callable[[], object]) -> int:
+    """The most bytes of the GPU that `work` holds, beside what was held before."""
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    work()
+    return torch.cuda.max_memory_allocated() - before

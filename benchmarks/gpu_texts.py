@@ -15,13 +15,14 @@ from pathlib import Path
 import gpu_checks
 import numpy as np
 import torch
-from gpu_setting import Notes, Setting
+from gpu_notes import Notes
+from gpu_setting import Setting, peak_bytes, products, whole
 from plain_language_model import Plain, plain_losses
 
 from rnn_study.config import Pack, Trial
 from rnn_study.randomness import generator
 from rnn_study.tasks.corpus import Corpus
-from rnn_study.training import Runner, train
+from rnn_study.training import bytes_per_member, train
 from rnn_study.training.reading import Reading
 from rnn_study.training.replayed_reading import ReplayedReading
 from rnn_study.training.streams import Streams
@@ -36,37 +37,57 @@ def text_graphs(setting: Setting, notes: Notes) -> None:
     with tempfile.TemporaryDirectory() as folder:
         write(setting, Path(folder))
         for cell in ("lstm", "orthogonal"):
-            pack = trials(cell, setting.text_pack, setting, 1e-3)
-            found = []
-            for runner in (ReplayedReading, Reading):
-                epochs = train(pack, setting.device, runner=runner, corpora=Path(folder))
-                rows = [e.metrics["train_loss"] for e in islice(epochs, gpu_checks.EPOCHS)]
-                found.append(np.stack(rows))
-            error = gpu_checks.off(*found)
-            notes.check(f"{cell}: text in graphs and plain", error, gpu_checks.TRAINING)
+            with notes.trying(f"{cell}: text in graphs and plain"):
+                pack = trials(cell, setting.text_pack, setting, 1e-3)
+                found = []
+                for runner in (ReplayedReading, Reading):
+                    epochs = train(pack, setting.device, runner=runner, corpora=Path(folder))
+                    rows = [e.metrics["train_loss"] for e in islice(epochs, gpu_checks.EPOCHS)]
+                    found.append(np.stack(rows))
+                error = gpu_checks.off(*found)
+                notes.check(f"{cell}: text in graphs and plain", error, gpu_checks.TRAINING)
 
 
 def text_rates(setting: Setting, notes: Notes) -> None:
-    """Seconds that one network takes for an epoch of WikiText-2, reckoned from some segments."""
+    """Seconds that one network takes for an epoch of WikiText-2, reckoned from some segments.
+
+    Each beside the plain LSTM in float32, which the goal is of, and in TF32.
+    """
     segments = -(-(WIKITEXT // setting.text_batch - 1) // setting.text_length)
-    with tempfile.TemporaryDirectory() as folder:
-        write(setting, Path(folder))
-        alone = segments * plain(setting, Path(folder))
-        notes.number("plain LSTM language model", alone, "s/epoch")
-        exact: list[tuple[str, type[Runner], bool]] = [
-            ("", ReplayedReading, False), (" without graphs", Reading, False)
-        ]  # fmt: skip
-        rounded = [(", TF32", ReplayedReading, True)] if setting.device == "cuda" else []
-        for cell, ways in (
-            ("lstm", rounded + exact),
-            ("stable_lstm", rounded or exact[:1]),
-            ("orthogonal", rounded + exact[:1]),
-        ):
-            for name, runner, tf32 in ways:
-                ours = segments * segment_seconds(cell, setting, runner, tf32, Path(folder))
-                what = f"{cell}: text, pack {setting.text_pack}{name}"
-                notes.number(what, ours, "s/epoch")
-                notes.number(f"{what}, over plain LSTM", alone / ours, "times", ">= 3")
+    rounded = (True,) if setting.device == "cuda" else ()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write(setting, folder)
+        alone: dict[bool, float] = {}
+        for tf32 in (False, *rounded):
+            rival = "plain LSTM language model" + ", TF32" * tf32
+            with notes.trying(rival):
+                alone[tf32] = segments * plain(setting, tf32, folder)
+                notes.number(rival, alone[tf32], "s/epoch")
+        for cell in ("lstm", "stable_lstm", "orthogonal"):
+            for tf32 in (*rounded, False):
+                what = f"{cell}: text, pack {setting.text_pack}" + ", TF32" * tf32
+                with notes.trying(what):
+                    ours = segments * segment_seconds(cell, setting, tf32, folder)
+                    notes.number(what, ours, "s/epoch")
+                    for its, took in alone.items():
+                        over = f"{what}, over plain LSTM" + " in TF32" * its
+                        notes.number(over, took / ours, "times", "" if its else ">= 3")
+
+
+def text_memory(setting: Setting, notes: Notes) -> None:
+    """Bytes a member, foretold and taken."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write(setting, folder)
+        for cell in ("lstm", "orthogonal"):
+            pack = trials(cell, setting.text_pack, setting, 1e-3)
+            foretold = bytes_per_member(pack.trials[0], setting.device)
+            notes.number(f"{cell}: memory of a text foretold", foretold / 1e6, "MB/member")
+            if setting.device == "cuda":
+                epochs = whole(train(pack, setting.device, corpora=folder), setting.text_pack)
+                taken = peak_bytes(lambda epochs=epochs: next(epochs)) / setting.text_pack
+                notes.number(f"{cell}: memory of a text taken", taken / 1e6, "MB/member")
 
 
 def write(setting: Setting, folder: Path) -> None:
@@ -94,30 +115,32 @@ def trials(cell: str, count: int, setting: Setting, rate: float, tf32: bool = Fa
     return Pack(tuple(trial(seed=seed) for seed in range(count)))
 
 
-def segment_seconds(
-    cell: str, setting: Setting, runner: type[Runner], tf32: bool, folder: Path
-) -> float:
+def segment_seconds(cell: str, setting: Setting, tf32: bool, folder: Path) -> float:
     """Seconds that a segment takes one network of a pack: the median of as many epochs as there is
     time for, but for the first."""
     pack = trials(cell, setting.text_pack, setting, 1e-12, tf32)
-    epochs = train(pack, setting.device, runner=runner, corpora=folder)
-    next(epochs)
-    took, end = [], time.monotonic() + setting.seconds
-    while not took or time.monotonic() < end:
-        took.append(float(next(epochs).metrics["seconds"].mean()))
+    took: list[float] = []
+    with products(tf32):
+        epochs = whole(train(pack, setting.device, corpora=folder), setting.text_pack)
+        next(epochs)
+        end = time.monotonic() + setting.seconds
+        while not took or time.monotonic() < end:
+            took.append(float(next(epochs).metrics["seconds"].mean()))
     return statistics.median(took) / setting.text_segments
 
 
-def plain(setting: Setting, folder: Path) -> float:
+def plain(setting: Setting, tf32: bool, folder: Path) -> float:
     """Likewise, of the paper's loop; of all segments but for those of a first run."""
     device = torch.device(setting.device)
     tokens = Corpus.open(folder, CORPUS).read("train", setting.text_vocabulary)
     text = Streams(tokens, setting.text_batch, setting.text_length, device)
     model = Plain(setting.text_vocabulary, setting.text_hidden, 0.5).to(device)
-    plain_losses(model, text, 1, 1e-3, 0.25)
-    took, end = [], time.monotonic() + setting.seconds
-    while not took or time.monotonic() < end:
-        began = time.perf_counter()
-        plain_losses(model, text, text.segments, 1e-3, 0.25)  # it reads the losses at its end
-        took.append(time.perf_counter() - began)
+    took: list[float] = []
+    with products(tf32):
+        plain_losses(model, text, 1, 1e-3, 0.25)
+        end = time.monotonic() + setting.seconds
+        while not took or time.monotonic() < end:
+            began = time.perf_counter()
+            plain_losses(model, text, text.segments, 1e-3, 0.25)  # it reads the losses at its end
+            took.append(time.perf_counter() - began)
     return statistics.median(took) / text.segments

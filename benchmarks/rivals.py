@@ -13,10 +13,12 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from gpu_setting import Setting
+from gpu_setting import Setting, products
 from torch import Tensor, nn
 
 INPUTS, CLASSES, CLIP, RATE = 6, 4, 0.25, 1e-3
+START = 90.0
+"""Seconds that a process waits for the others before all begin."""
 
 
 class Plain(nn.Module):
@@ -45,7 +47,7 @@ class Plain(nn.Module):
 
 
 def serial(cell: str, setting: Setting, start: Callable[[], object] = lambda: None) -> float:
-    """Updates per second of one network; `start` is called before the clock starts."""
+    """Updates per second of one network in float32; `start` is called before the clock starts."""
     network = Plain(cell, setting.hidden).to(setting.device)
     optimiser = torch.optim.Adam(network.parameters(), RATE)
     x = torch.randn(setting.batch, setting.length, INPUTS, device=setting.device)
@@ -57,17 +59,21 @@ def serial(cell: str, setting: Setting, start: Callable[[], object] = lambda: No
         nn.utils.clip_grad_norm_(network.parameters(), CLIP)
         optimiser.step()
 
-    update()
-    start()
-    return 1 / timed(update, setting)
+    with products(tf32=False):
+        update()
+        start()
+        return 1 / timed(update, setting)
 
 
 def concurrent(cell: str, setting: Setting) -> float:
-    """Updates per second of one network in each of several processes, all together."""
+    """Updates per second of one network in each of several processes, all together.
+
+    The error of a process ends all and is raised; BrokenBarrierError where one does not come.
+    """
     context = multiprocessing.get_context("spawn")
-    barrier = context.Barrier(setting.processes)
+    barrier = context.Barrier(setting.processes, timeout=START)
     with context.Pool(setting.processes, _begin, (barrier,)) as pool:
-        return sum(pool.starmap(_serial, [(cell, setting)] * setting.processes, chunksize=1))
+        return sum(pool.imap_unordered(_serial, [(cell, setting)] * setting.processes))
 
 
 _BARRIER: list[Any] = []
@@ -79,8 +85,8 @@ def _begin(barrier: Any) -> None:
     one_thread()
 
 
-def _serial(cell: str, setting: Setting) -> float:
-    return serial(cell, setting, _BARRIER[0].wait)
+def _serial(job: tuple[str, Setting]) -> float:
+    return serial(*job, _BARRIER[0].wait)
 
 
 def timed(work: Callable[[], object], setting: Setting) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from rnn_study.cells import CELLS, LSTM
 from rnn_study.tasks import grammar
 
 SCRIPT = Path(__file__).parents[1] / "benchmarks" / "gpu.py"
@@ -24,19 +26,23 @@ def run(*options):
 def test_it_runs_small_on_a_cpu(tmp_path):
     done = run("--device", "cpu", "--toy", "--json", str(tmp_path / "found.json"))
     assert done.returncode == 0
-    assert all(line.endswith("s left") for line in done.stderr.splitlines())
+    assert all(line.endswith("s at most") for line in done.stderr.splitlines())
     assert "FAILS" not in done.stdout and "BROKEN" not in done.stdout
     assert done.stdout.count("ok, <= ") == 36
     left_out = [line.partition("  ")[0] for line in done.stdout.splitlines() if "not run" in line]
     assert left_out == [
-        "kernels against their oracles", "what TF32 changes", "tiles", "rates in TF32"
+        "kernels against their oracles", "rates in TF32", "tiles", "what TF32 changes", "two parts"
     ]  # fmt: skip
     found = json.loads((tmp_path / "found.json").read_text())
     for cell in ("lstm", "stable_lstm", "orthogonal"):
-        for way in ("", " without graphs")[: 1 + (cell == "lstm")]:
-            what = f"{cell}: text, pack 2{way}"
-            over = found["numbers"]["plain LSTM language model"] / found["numbers"][what]
-            assert found["numbers"][f"{what}, over plain LSTM"] == over > 0
+        what = f"{cell}: text, pack 2"
+        over = found["numbers"]["plain LSTM language model"] / found["numbers"][what]
+        assert found["numbers"][f"{what}, over plain LSTM"] == over > 0
+    for cell in ("lstm", "orthogonal"):
+        for task in ("memory", "memory of a text"):
+            assert found["numbers"][f"{cell}: {task} foretold"] > 0
+    assert found["command"].endswith(f"gpu.py --device cpu --toy --json {tmp_path}/found.json")
+    assert len(found["seconds"]) == 18 and found["tracebacks"] == {}
     rows = [(row["cell"], row["pack"], row["rival"].split()[0]) for row in found["rows"]]
     assert rows == [
         (cell, pack, rival)
@@ -50,8 +56,106 @@ def test_it_runs_small_on_a_cpu(tmp_path):
 
 def test_what_there_is_no_time_for_is_said(tmp_path):
     done = run("--device", "cpu", "--toy", "--budget", "1e-6")
-    assert done.returncode == 0
-    assert done.stdout.count("not run: no time left") == len(done.stdout.splitlines()) == 16
+    assert done.returncode == 1
+    assert done.stdout.count("not run: no time left") == len(done.stdout.splitlines()) == 18
+    assert done.stdout.count("FAILS") == 6  # checks that were not made
+
+
+BAD = """
+import signal, sys, time
+import gpu
+from gpu_setting import changed
+
+def breaks(setting, notes):
+    notes.number("before", 1.0)
+    with changed(gpu, LAUNCHES=7):
+        raise RuntimeError("as it must")
+
+def waits(setting, notes):
+    notes.number("launches", gpu.LAUNCHES)
+    with notes.trying("waiting"):
+        time.sleep(60)
+
+def hangs(setting, notes):
+    notes.number("last", 2.0)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM})  # as a launch that never ends
+    time.sleep(60)
+
+gpu.CHECKS, gpu.MEASUREMENTS, gpu.GRACE = (breaks, waits), (hangs,), 0.1
+gpu.main(["--device", "cpu", "--toy", "--budget", "1", "--json", sys.argv[1]])
+"""
+
+
+def test_whatever_ends_a_run_what_was_found_is_kept(tmp_path):
+    command = [sys.executable, "-c", BAD, str(tmp_path / "found.json")]
+    environment = {**os.environ, "PYTHONPATH": str(SCRIPT.parent)}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 1 and "in hangs" in done.stderr
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert found["numbers"] == {"before": 1, "launches": 50, "last": 2}
+    assert [*found["tracebacks"]] == ["breaks"]
+    assert "in breaks" in found["tracebacks"]["breaks"] in done.stderr
+    assert found["lines"] == [
+        ["before", "1", ""], ["breaks", "RuntimeError: as it must", "BROKEN"],
+        ["launches", "50", ""], ["waits", "not run: no time left for all of it", "FAILS"],
+        ["last", "2", ""],
+    ]  # fmt: skip
+
+
+UNEVEN = """
+import multiprocessing
+from gpu_setting import Setting
+
+class Uneven(Setting):
+    def __getattribute__(self, name):
+        if name == "batch" and multiprocessing.current_process()._identity[-1] == 1:
+            raise RuntimeError("no memory here")
+        return super().__getattribute__(name)
+"""
+
+
+@pytest.mark.slow  # two processes that import torch
+def test_a_rival_that_fails_ends_the_others(tmp_path, monkeypatch):
+    (tmp_path / "uneven.py").write_text(UNEVEN)
+    for folder in (SCRIPT.parent, tmp_path):
+        monkeypatch.syspath_prepend(str(folder))
+    import rivals
+    from uneven import Uneven
+
+    with pytest.raises(RuntimeError, match="no memory here"):
+        rivals.concurrent("lstm", Uneven("cpu", hidden=5, processes=2, seconds=0.01))
+
+
+class Greedy(LSTM):
+    def scan(self, weights, x, state):
+        if len(x) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return super().scan(weights, x, state)
+
+
+def test_the_rate_of_a_pack_that_halves_itself_is_none(monkeypatch):
+    monkeypatch.syspath_prepend(str(SCRIPT.parent))
+    import gpu
+
+    monkeypatch.setitem(CELLS, "lstm", Greedy())
+    assert gpu.packed("lstm", 2, gpu.TOY) > 0
+    with pytest.raises(RuntimeError, match="of 3 networks 2 train together"):
+        gpu.packed("lstm", 3, gpu.TOY)
+
+
+def test_the_float32_rivals_are_exact_and_settings_are_what_they_were(monkeypatch):
+    monkeypatch.syspath_prepend(str(SCRIPT.parent))
+    from gpu_setting import products
+
+    def now():
+        return torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+
+    before = now()
+    for tf32, expected in ((True, ("high", True)), (False, ("highest", False))):
+        with pytest.raises(ZeroDivisionError), products(tf32):
+            assert now() == expected
+            _ = 1 / 0
+        assert now() == before
 
 
 @pytest.mark.parametrize(
