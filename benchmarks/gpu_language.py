@@ -5,30 +5,31 @@
 Needs torch, NumPy and the core, as `gpu.py` does. Some seeds of each architecture train as a pack,
 one architecture after the other, until their rate is least or the time is over. For each epoch it
 prints the seconds and the perplexities of each seed; at the end, per architecture, the test
-perplexity at the epoch of the best validation. The study itself is
-`studies/language_model.py --preset paper`; its results are comparable, its trials the same.
+perplexity at the epoch of the best validation. The file is written after each epoch. The networks
+are trained as those of `studies/language_model.py --preset paper`, which have other ids, for it
+watches attractors too.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from gpu_setting import about, require_device
+from gpu_setting import about, require_device, require_writable, write_json
 
 from rnn_study.cells import CELLS
 from rnn_study.config import Pack, Trial
-from rnn_study.errors import InvalidInput, require, require_positive
+from rnn_study.errors import InvalidInput, require, require_member, require_positive
 from rnn_study.tasks.corpus import Corpus, read_texts, tokenise
 from rnn_study.training import train
 
-OK, REFUSED = 0, 2
+OK, FAILED, REFUSED = 0, 1, 2
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -50,26 +51,35 @@ def main(argv: list[str] | None = None) -> int:
     try:
         require_device(options.device)
         for cell in options.cells:
-            require(cell in CELLS, "cells", cell, f"use some of {', '.join(CELLS)}")
+            require_member("cells", cell, CELLS)
         require_positive("seconds", options.seconds)
+        exact = options.device == "cpu"
+        require(not (exact and options.tf32), "tf32", True, "leave it out: it needs a GPU")
+        require_writable(options.json)
         corpus = tokenise(read_texts(options.data))
         packs = {cell: pack(cell, corpus, options) for cell in options.cells}
     except InvalidInput as refused:
         print("error:", refused, file=sys.stderr)
         return REFUSED
+    found: dict[str, list[dict[str, Any]]] = {cell: [] for cell in packs}
+    given = {k: v for k, v in vars(options).items() if k not in ("json", "data")}
+    head = {**about(options.device), "options": given}
     with tempfile.TemporaryDirectory() as folder:
         corpus.save(Path(folder))
-        found = {cell: trained(each, Path(folder), options) for cell, each in packs.items()}
+        for cell, each in packs.items():
+            for row in trained(each, Path(folder), options):
+                found[cell].append(row)
+                if options.json:
+                    write_json(options.json, {**head, "epochs": found})
     print("\narchitecture, epochs, seconds an epoch and network, test perplexity of each seed")
     for cell, epochs in found.items():
+        if not epochs:
+            print(f"{cell:22} no epoch of all its networks together")
+            continue
         seconds = np.median([epoch["seconds"] for epoch in epochs])
-        each = "  ".join(f"{perplexity:.1f}" for perplexity in at_best(epochs))
-        print(f"{cell:22} {len(epochs):4} {seconds:8.2f}   {each}")
-    if options.json:
-        given = {k: v for k, v in vars(options).items() if k not in ("json", "data")}
-        whole = {**about(options.device), "options": given, "epochs": found}
-        options.json.write_text(json.dumps(whole, indent=1) + "\n")
-    return OK
+        perplexities = "  ".join(f"{perplexity:.1f}" for perplexity in at_best(epochs))
+        print(f"{cell:22} {len(epochs):4} {seconds:8.2f}   {perplexities}")
+    return OK if all(found.values()) else FAILED
 
 
 def pack(cell: str, corpus: Corpus, options: argparse.Namespace) -> Pack:
@@ -90,13 +100,12 @@ def pack(cell: str, corpus: Corpus, options: argparse.Namespace) -> Pack:
     )  # fmt: skip
 
 
-def trained(pack: Pack, folder: Path, options: argparse.Namespace) -> list[dict[str, Any]]:
-    """What each epoch showed, while there is time. A network that leaves ends the training: all
-    networks of an epoch have equal places in the lists."""
-    rows: list[dict[str, Any]] = []
+def trained(pack: Pack, folder: Path, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """What each epoch showed, while there is time. A network that leaves ends the training, and
+    memory that runs out: all networks of an epoch have equal places in the lists."""
     end = time.monotonic() + options.seconds
     slowest, began = 0.0, time.monotonic()
-    for epoch in train(pack, options.device, corpora=folder):
+    for number, epoch in enumerate(train(pack, options.device, corpora=folder), 1):
         if len(epoch.trials) < len(pack.trials):
             break
         row = {
@@ -104,18 +113,17 @@ def trained(pack: Pack, folder: Path, options: argparse.Namespace) -> list[dict[
             for name in ("train_perplexity", "val_perplexity", "test_perplexity", "learning_rate")
         }
         row["seconds"] = float(epoch.metrics["seconds"].mean())
-        rows.append(row)
         shown = "   ".join(
             f"{rate:.0e} {val:7.1f} {test:7.1f}"
             for rate, val, test in zip(
                 row["learning_rate"], row["val_perplexity"], row["test_perplexity"], strict=True
             )
         )
-        print(f"{pack.trials[0].cell} {len(rows):3} {row['seconds']:7.2f} s   {shown}", flush=True)
+        print(f"{pack.trials[0].cell} {number:3} {row['seconds']:7.2f} s   {shown}", flush=True)
+        yield row
         slowest, began = max(slowest, time.monotonic() - began), time.monotonic()
         if began + slowest > end:
             break
-    return rows
 
 
 def at_best(epochs: list[dict[str, Any]]) -> list[float]:

@@ -182,25 +182,67 @@ def test_what_cannot_be_done_is_refused_in_one_line(options, error, capsys, monk
     assert printed.startswith(f"error: {error}") and printed.count("\n") == 1
 
 
-def test_the_paper_s_language_model_trains_with_the_core_alone(tmp_path):
-    for split, text in grammar.texts().items():
-        (tmp_path / f"{split}.txt").write_text(text[:60_000])
-    script = SCRIPT.with_name("gpu_language.py")
-    command = [sys.executable, str(script), "--data", str(tmp_path), "--json"]
+LANGUAGE = """
+import sys
+import torch
+from rnn_study.cells import CELLS, StableLSTM
+class Greedy(StableLSTM):
+    def scan(self, weights, x, state):
+        if len(x) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return super().scan(weights, x, state)
+CELLS["stable_lstm"] = Greedy()
+import gpu_language
+sys.exit(gpu_language.main(sys.argv[1:]))
+"""
+
+
+@pytest.fixture
+def text(tmp_path):
+    for split, words in grammar.texts().items():
+        (tmp_path / f"{split}.txt").write_text(words[:60_000])
+    return tmp_path
+
+
+def test_the_paper_s_language_model_trains_with_the_core_alone(text):
+    command = [sys.executable, "-c", LANGUAGE, "--data", str(text), "--json"]
     small = [
         "--device", "cpu", "--hidden", "8", "--seeds", "2", "--epochs", "2",
-        "--cells", "lstm", "orthogonal",
+        "--cells", "lstm", "stable_lstm", "orthogonal",
     ]  # fmt: skip
-    command += [str(tmp_path / "found.json"), *small]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
-    found = json.loads((tmp_path / "found.json").read_text())["epochs"]
+    command += [str(text / "found.json"), *small]
+    environment = {**os.environ, "PYTHONPATH": str(SCRIPT.parent)}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 1  # as one cell has no memory for two networks
+    assert done.stderr.count("\n") == 1 and "out of memory with 2 networks" in done.stderr
+    assert re.search("^stable_lstm +no epoch of all its", done.stdout, re.MULTILINE)
+    found = json.loads((text / "found.json").read_text())["epochs"]
+    assert found["stable_lstm"] == []
     for cell in ("lstm", "orthogonal"):
         first, last = found[cell]
         for seed in range(2):
             assert 1 < last["val_perplexity"][seed] < first["val_perplexity"][seed]
         best = "  ".join(f"{value:.1f}" for value in last["test_perplexity"])
         assert re.search(rf"^{cell} +2 +[\d.]+ +{re.escape(best)}$", done.stdout, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        (("--json", "/nowhere/x.json"), "json: '/nowhere/x.json' is not allowed; it cannot be"),
+        (("--tf32",), "tf32: True is not allowed; leave it out: it needs a GPU"),
+        (("--cells", "gru"), "cells: 'gru' is not allowed"),
+    ],
+)
+def test_a_language_model_is_refused_before_anything_trains(
+    options, error, text, capsys, monkeypatch
+):
+    monkeypatch.syspath_prepend(str(SCRIPT.parent))
+    import gpu_language
+
+    assert gpu_language.main(["--device", "cpu", "--data", str(text), *options]) == 2
+    printed = capsys.readouterr().err
+    assert printed.startswith(f"error: {error}") and printed.count("\n") == 1
 
 
 @pytest.mark.slow  # two whole studies
