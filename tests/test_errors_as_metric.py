@@ -153,6 +153,27 @@ class TestFigures:
         low, high = ax.get_ylim()
         assert low < 3.3e-5 and high > 2.4
 
+    @pytest.mark.parametrize(
+        ("errors", "named"),
+        [
+            ((0.5, 0.6), {"0.5", "0.6"}),
+            ((0.05, 0.9), {"0.1", "1"}),
+            ((0.0049, 0.6), {f"$\\mathdefault{{10^{{{n}}}}}$" for n in (-2, -1)}),
+        ],
+    )
+    def test_an_axis_of_few_decades_has_plain_numbers(
+        self, errors: tuple[float, ...], named: set[str]
+    ) -> None:
+        ax = Figure().subplots()
+        rows = [sine(seed=seed, error=error) for seed, error in enumerate(errors)]
+        figures.metric_by_length(pd.DataFrame(rows), ax)
+        ax.figure.draw_without_rendering()
+        low, high = ax.get_ylim()
+        ticks = [*ax.yaxis.get_major_ticks(), *ax.yaxis.get_minor_ticks()]
+        shown = {t.label1.get_text() for t in ticks if low <= t.get_loc() <= high} - {""}
+        assert named <= shown
+        assert not [text for text in shown if "times" in text]
+
     def test_a_condition_without_runs_has_the_axis_of_the_others(self) -> None:
         runs = pd.concat([grid((100,)), pd.DataFrame([sine("lstm", length=50)])])
         figure = figures.training_histories(histories_of(runs), runs)

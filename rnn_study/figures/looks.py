@@ -13,6 +13,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.legend_handler import HandlerTuple
 from matplotlib.lines import Line2D
+from matplotlib.ticker import LogFormatterSciNotation
 
 from rnn_study.config import Trial
 from rnn_study.tasks import Metric
@@ -146,6 +147,8 @@ def metric_axis(
         if ax.get_yscale() != "log":  # again, it would rescale panels that share the axis
             ax.set_yscale("log")
         ax.tick_params("y", which="minor", labelsize=SMALL)  # named where decades are few
+        ax.yaxis.set_major_formatter(_FewDecades())
+        ax.yaxis.set_minor_formatter(_FewDecades())
     else:
         ax.set_ylim(0, 1.04)
         ax.set_yticks([0, 0.25, 0.5, 0.75, 1])
@@ -164,6 +167,17 @@ def metric_axis(
     if empty:
         place: dict[str, Any] = {"transform": ax.transAxes, "ha": "center", "va": "center"}
         ax.text(0.5, 0.6, "no data", fontsize=SMALL, color=GREY, **place)
+
+
+class _FewDecades(LogFormatterSciNotation):
+    """Powers of ten, as Matplotlib has them; plain numbers on an axis of less than two decades."""
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        text = str(super().__call__(x, pos))
+        assert self.axis is not None
+        low, high = sorted(self.axis.get_view_interval())
+        plain = high < 100 * low and 1e-3 <= x < 1e6
+        return f"{x:g}" if text and plain else text
 
 
 def epoch_axis(ax: Axes, metric: Metric) -> None:
