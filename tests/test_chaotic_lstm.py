@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import torch
 from maps import F64
+from matplotlib.image import imread
 
 from rnn_study import chaotic_lstm
 from rnn_study.chaotic_lstm import (
@@ -158,13 +159,17 @@ def study():
 
 
 class TestStudy:
-    def test_writes_figures_and_data(self, tmp_path: Path) -> None:
+    def test_writes_figures_and_data(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (tmp_path / "matplotlibrc").write_text("axes.facecolor: black")
+        monkeypatch.setenv("MATPLOTLIBRC", str(tmp_path))
         out = tmp_path / "new" / "folder"
         done = run("--out", str(out), "--values", "101", "--grid", "7")
         assert done.returncode == 0, done.stderr
         names = {"figure_1.png", "figure_1.pdf", "supplementary_figure_1.png"}
         names |= {"supplementary_figure_1.pdf", "line.csv", "orbits.csv.gz", "plane.csv"}
         assert {path.name for path in out.iterdir()} == names
+        assert imread(out / "figure_1.png").mean() > 0.8  # white, whatever the user's own style
+        assert b"CreationDate" not in (out / "figure_1.pdf").read_bytes()
         table = pd.read_csv(out / "line.csv")
         assert {"s", "lyapunov", "kind", "loss"} <= set(table.columns)
         assert len(table) == 101

@@ -8,13 +8,13 @@ import numpy as np
 import pandas as pd
 import pyarrow
 import torch
-from matplotlib.figure import Figure
 from pyarrow import csv
 
 from rnn_study import chaotic_lstm, figures
 from rnn_study.chaotic_lstm import Line, Plane
 from rnn_study.dynamics import Kind
 from rnn_study.errors import InvalidInput
+from rnn_study.reporting import files
 
 LARGEST = 4
 """How many periodic windows are named."""
@@ -36,8 +36,10 @@ def write(out: Path, low: float, high: float, values: int, grid: int, seed: int)
     line.table.to_csv(out / "line.csv", index=False, float_format="%.10g")
     _write(_table(line), out / "orbits.csv.gz")
     _write(_grid(plane), out / "plane.csv")
-    _save(figures.orbits.chaotic_line(line, window), out / "figure_1")
-    _save(figures.orbits.chaotic_plane(plane, line.table), out / "supplementary_figure_1")
+    with files.own_style():
+        files.write_figure(out / "figure_1", figures.orbits.chaotic_line(line, window), "")
+        error = figures.orbits.chaotic_plane(plane, line.table)
+        files.write_figure(out / "supplementary_figure_1", error, "")
     print("\n".join(findings(line.table)))
     print(f"Figures (PNG, PDF) and tables (line.csv, orbits.csv.gz, plane.csv): {out.resolve()}")
 
@@ -106,8 +108,3 @@ def _make(out: Path) -> None:
         reason = (error.strerror or str(error)).lower()
         allowed = f"use a folder that you can write to ({reason})"
         raise InvalidInput("out", str(out), allowed) from None
-
-
-def _save(figure: Figure, path: Path) -> None:
-    figure.savefig(path.with_suffix(".png"), dpi=200)
-    figure.savefig(path.with_suffix(".pdf"), dpi=300)
