@@ -138,7 +138,7 @@ def test_a_crash_before_the_rename_leaves_the_file_as_it_was(tmp_path, monkeypat
     with monkeypatch.context() as broken, pytest.raises(KeyboardInterrupt):
         broken.setattr(Path, "replace", crash)
         files.write_atomically(path, b"after")
-    assert path.read_bytes() == b"before"
+    assert path.read_bytes() == b"before" and [*tmp_path.iterdir()] == [path]
     files.write_atomically(path, b"after")
     assert path.read_bytes() == b"after"
 

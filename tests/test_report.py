@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -53,15 +54,18 @@ def test_a_write_that_fails_leaves_the_last_file_whole(
 ) -> None:
     before = written(grid(lengths=(50,), seeds=2), tmp_path)
 
-    def fail(self: Figure, path: Path, **_: object) -> None:
-        path.write_bytes(b"half a fig")
+    def fail(descriptor: int) -> None:
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(Figure, "savefig", fail)
-    with pytest.raises(OSError, match="no space"):
-        files.write(grid(lengths=(50,), seeds=3), {}, tmp_path)
-    assert (tmp_path / "accuracy_by_length.png").read_bytes() == before["accuracy_by_length.png"]
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(before)
+    monkeypatch.setattr(os, "fsync", fail)
+    figure = Figure()
+    for again in (
+        lambda: files.write_text(tmp_path / "runs.csv", "new"),
+        lambda: files.write_figure(tmp_path / "accuracy_by_length", figure, ""),
+    ):
+        with pytest.raises(OSError, match="no space"):
+            again()
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 def test_csv_holds_the_whole_table(study: dict[str, bytes], tmp_path: Path) -> None:

@@ -6,11 +6,10 @@ hold no times: those of an interrupted study equal those of an undisturbed one.
 
 from __future__ import annotations
 
+import io
 import math
-import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from rnn_study.figures.looks import setting
 from rnn_study.reporting import tables
 from rnn_study.reporting.tables import GAP, Shown, interval, number, words
 from rnn_study.tasks import Metric
+from rnn_study.training.files import write_atomically
 
 Written = dict[Path, str]
 """Files that were written, and what is to be seen on those that are figures."""
@@ -109,7 +109,8 @@ def own_style() -> Iterator[None]:
 
 def write_text(path: Path, text: str) -> Path:
     """Writes a text file, whole or not at all."""
-    return _replace(path, lambda draft: draft.write_text(text, encoding="utf-8", newline="\n"))
+    write_atomically(path, text.encode())
+    return path
 
 
 def write_table(path: Path, shown: Shown) -> Written:
@@ -126,24 +127,16 @@ def write_table(path: Path, shown: Shown) -> Written:
 def write_figure(path: Path, figure: Figure, caption: str) -> Written:
     """Writes `path`.png and `path`.pdf; equal figures are equal files."""
     return {
-        _replace(path.with_name(f"{path.name}.{kind}"), partial(_save, figure, kind)): caption
+        _draw(path.with_name(f"{path.name}.{kind}"), figure, kind): caption
         for kind in ("png", "pdf")
     }
 
 
-def _save(figure: Figure, kind: str, path: Path) -> None:
-    date = {"CreationDate": None} if kind == "pdf" else None
-    figure.savefig(path, format=kind, dpi=200, metadata=date)
-
-
-def _replace(path: Path, write_to: Callable[[Path], object]) -> Path:
-    """Write a file beside `path`, then put it in the place of `path` at once."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        write_to(draft)
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
+def _draw(path: Path, figure: Figure, kind: str) -> Path:
+    drawn = io.BytesIO()
+    metadata = {"CreationDate": None} if kind == "pdf" else None
+    figure.savefig(drawn, format=kind, dpi=200, metadata=metadata)
+    write_atomically(path, drawn.getvalue())
     return path
 
 

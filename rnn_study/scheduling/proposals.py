@@ -7,10 +7,10 @@ the same results, proposes the same.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import optuna
@@ -175,10 +175,9 @@ def name(condition: Condition) -> str:
 
 def save(searches: Iterable[Proposals], path: Path) -> None:
     """Writes the Optuna studies of all conditions into one SQLite file, whole or not at all."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    draft.unlink(missing_ok=True)
-    storage = optuna.storages.RDBStorage(f"sqlite:///{draft}")
-    try:
+    with TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
+        draft = Path(folder) / path.name
+        storage = optuna.storages.RDBStorage(f"sqlite:///{draft}")
         for search in searches:
             optuna.copy_study(
                 from_study_name=search.optuna.study_name,
@@ -187,5 +186,3 @@ def save(searches: Iterable[Proposals], path: Path) -> None:
             )
         storage.engine.dispose()
         draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)

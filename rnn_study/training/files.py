@@ -90,11 +90,14 @@ def write_atomically(path: Path, data: bytes) -> None:
     That name is nobody else's: process ids would not do, as containers with one disk share them.
     """
     draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    with draft.open("xb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
+    try:
+        with draft.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)  # where that failed
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)
