@@ -5,17 +5,18 @@
 Runs the same grid once for each share, each time in a fresh storage folder, and prints what Ray's
 processes add up to: updates a second while packs train and in all, packs that train at once, and
 the memory of the GPU that all of them take together. What every trial comes to must not depend on
-the share: the table says how far last accuracies are from those of the first share.
+the share: the table says how far last accuracies are from those of the first share. The file is
+written after each share; one that would end after the time is over is left out.
 """
 
 from __future__ import annotations
 
 import argparse
 import io
-import json
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -24,15 +25,16 @@ from typing import Any
 
 import pandas as pd
 import torch
-from gpu_setting import about, require_device
+from gpu_setting import about, require_device, require_writable, write_json
 from rich.console import Console
 from rich.table import Table
 
 from rnn_study import scheduling
 from rnn_study.config import Study
-from rnn_study.errors import InvalidInput
+from rnn_study.errors import InvalidInput, require_positive
 from rnn_study.execution import Execution
 from rnn_study.progress import observer
+from rnn_study.scheduling.cluster import local_resources
 
 OK, FAILED, REFUSED = 0, 1, 2
 GRID = Study(
@@ -52,6 +54,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--toy", action="store_true", help="very small, to see that it runs")
     shares = "parts of the GPU (or of a core) that a pack reserves, default 1 0.5 0.25"
     parser.add_argument("--shares", type=float, nargs="+", default=[1.0, 0.5, 0.25], help=shares)
+    parser.add_argument("--budget", type=float, default=1800.0, help="seconds, default 1800")
     parser.add_argument("--json", type=Path, help="also write the rows to this file")
     options = parser.parse_args(argv)
     try:
@@ -59,28 +62,42 @@ def main(argv: list[str] | None = None) -> int:
         reserving = "gpus_per_pack" if options.device == "cuda" else "cpus_per_pack"
         sized = Execution(pack_size=options.pack_size, device=options.device)
         executions = [replace(sized, **{reserving: share}) for share in options.shares]
+        for each in executions:
+            local_resources(each)  # or it is refused
+        require_positive("budget", options.budget)
+        require_writable(options.json)
     except InvalidInput as refused:
         print("error:", refused, file=sys.stderr)
         return REFUSED
-    found = [measured(TOY if options.toy else GRID, each) for each in executions]
-    rows, runs = [row for row, _ in found], [each for _, each in found]
-    for row, share, each in zip(rows, options.shares, runs, strict=True):
+    head = {**about(options.device), "pack_size": options.pack_size}
+    rows: list[dict[str, Any]] = []
+    first: pd.Series | None = None
+    end, slowest = time.monotonic() + options.budget, 0.0
+    for share, execution in zip(options.shares, executions, strict=True):
+        began = time.monotonic()
+        if began + slowest > end:
+            print(f"share {share:g}: not run, no time left", file=sys.stderr)
+            continue
+        row, last = measured(TOY if options.toy else GRID, execution)
+        first = last if first is None else first
         row[reserving] = share
-        row["largest difference of a last accuracy"] = float((each - runs[0]).abs().max())
-    table = Table("", *(f"share {share:g}" for share in options.shares))
+        row["largest difference of a last accuracy"] = float((last - first).abs().max())
+        rows.append(row)
+        slowest = max(slowest, time.monotonic() - began)
+        if options.json:
+            write_json(options.json, {**head, "rows": rows})
+    table = Table("", *(f"share {row[reserving]:g}" for row in rows))
     for name in rows[0]:
         table.add_row(name, *(f"{row[name]:.4g}" for row in rows))
     Console().print(table)
-    if options.json:
-        whole = {**about(options.device), "pack_size": options.pack_size, "rows": rows}
-        options.json.write_text(json.dumps(whole, indent=1) + "\n")
     return FAILED if any(row["failed"] for row in rows) else OK
 
 
 def measured(study: Study, execution: Execution) -> tuple[dict[str, Any], pd.Series]:
     """One row, and the last validation accuracy of every trial by its id."""
     with tempfile.TemporaryDirectory() as folder, memory_of_gpu(execution.device) as memory:
-        placed = replace(execution, storage=Path(folder), tracking_uri=None)
+        server = f"sqlite:///{folder}/mlflow.db"  # not the one that the environment may name
+        placed = replace(execution, storage=Path(folder), tracking_uri=server)
         report = scheduling.run(study, placed, observer(io.StringIO()))
     updates = sum(map(len, report.histories.values())) * -(-study.train_size // study.batch)
     seconds = report.seconds

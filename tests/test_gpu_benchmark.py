@@ -248,6 +248,7 @@ def test_a_language_model_is_refused_before_anything_trains(
 @pytest.mark.slow  # two whole studies
 def test_a_study_shared_through_ray_comes_to_the_same(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/another.db")
     command = [sys.executable, str(SCRIPT.with_name("gpu_study.py")), "--device", "cpu", "--toy"]
     command += ["--pack-size", "1", "--shares", "1", "0.5", "--json", str(tmp_path / "found.json")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -259,3 +260,20 @@ def test_a_study_shared_through_ray_comes_to_the_same(tmp_path, monkeypatch):
         assert row["updates"] == 4 * 2 * 2  # trials, epochs, batches of an epoch
         assert 0 < row["updates a second, in all"] < row["updates a second, packs training"]
     assert shared["largest difference of a last accuracy"] == 0
+    assert not (tmp_path / "another.db").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        (("--shares", "1", "4096"), "cpus_per_pack: '4096 cpu' is not allowed; a pack must fit"),
+        (("--json", "/nowhere/x.json"), "json: '/nowhere/x.json' is not allowed; it cannot be"),
+    ],
+)
+def test_a_shared_study_is_refused_before_anything_trains(options, error, capsys, monkeypatch):
+    monkeypatch.syspath_prepend(str(SCRIPT.parent))
+    import gpu_study
+
+    assert gpu_study.main(["--device", "cpu", "--toy", *options]) == 2
+    printed = capsys.readouterr().err
+    assert printed.startswith(f"error: {error}") and printed.count("\n") == 1
