@@ -45,7 +45,8 @@ class Study(Training):
     lengths: tuple[int, ...]
     """Sequence lengths, time steps."""
     seeds: Sequence[int]
-    """One number n means the seeds 0 to n - 1; several numbers mean those; a:b means a to b - 1."""
+    """Each draws initial weights and the order of the batches. On a command line one number n means
+    the seeds 0 to n - 1, several numbers mean those, a:b means a to b - 1."""
     learning_rate: float | Search | Mapping[str, float | Search]
     """Adam's initial learning rate: one number, one per cell as `lstm=1e-2 orthogonal=1e-3`, or
     LOW:HIGH, to search between them for each cell and length."""
