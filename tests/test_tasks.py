@@ -10,12 +10,19 @@ import torch
 from scipy import stats
 from small import TRIAL, B, S, normal, results
 
-from rnn_study.tasks import TASKS, SequenceTask
+from rnn_study.errors import InvalidInput
+from rnn_study.tasks import TASKS, SequenceTask, sequence_task
 
 EVERY_TASK = pytest.mark.parametrize(
     "name", [name for name, task in TASKS.items() if isinstance(task, SequenceTask)]
 )
 SYMBOL = TASKS["symbol"]
+
+
+@pytest.mark.parametrize("name", ["nope", "language"])
+def test_a_task_that_draws_no_sequences_is_refused(name):
+    with pytest.raises(InvalidInput, match=f"task: '{name}' .* choose from symbol, sine"):
+        sequence_task(name)
 
 
 @EVERY_TASK

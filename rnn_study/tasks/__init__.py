@@ -1,6 +1,6 @@
 """Tasks: a data set, a loss and its metrics, one file each. `TASKS` is their only registry."""
 
-from rnn_study.errors import require
+from rnn_study.errors import InvalidInput
 from rnn_study.tasks.language import Language
 from rnn_study.tasks.metric import Metric
 from rnn_study.tasks.sine import Sine
@@ -29,8 +29,8 @@ __all__ = [
 
 def sequence_task(name: str) -> SequenceTask:
     """The task of this name, which must be one that draws sequences. Raises InvalidInput."""
-    task = TASKS[name]
-    drawing = ", ".join(k for k, each in TASKS.items() if isinstance(each, SequenceTask))
-    require(isinstance(task, SequenceTask), "task", name, f"choose from {drawing}")
-    assert isinstance(task, SequenceTask)
+    task = TASKS.get(name)
+    if not isinstance(task, SequenceTask):
+        drawing = ", ".join(k for k, each in TASKS.items() if isinstance(each, SequenceTask))
+        raise InvalidInput("task", name, f"choose from {drawing}")
     return task
