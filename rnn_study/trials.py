@@ -147,6 +147,7 @@ class Trial(Training):
         require_member("cell", self.cell, CELLS)
         of_study = isinstance(self.decay_epochs, Mapping)
         require(not of_study, "decay_epochs", self.decay_epochs, "use the epochs of this cell")
+        require(isinstance(self.corpus, str), "corpus", self.corpus, "use the id of a text")
         TASKS[self.task].check(self)
         require(
             self.orthogonal_rate == 1 or CELLS[self.cell].orthogonal is not None,

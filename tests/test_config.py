@@ -207,6 +207,8 @@ REFUSED = [
     ("batch_loss", "max", "mean, sum"),
     ("tf32", 1, "True or False"),
     ("batch", 999, "divisor of train_size = 1000"),
+    ("corpus", "typo", "only a task that reads a text"),
+    ("corpus", 5, "the id of a text"),
 ]
 
 

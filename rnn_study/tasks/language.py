@@ -11,7 +11,7 @@ from rnn_study.tasks.metric import Metric
 from rnn_study.tasks.task import Task
 
 if TYPE_CHECKING:
-    from rnn_study.trials import Training, Trial
+    from rnn_study.trials import Trial
 
 
 class Language(Task):
@@ -41,11 +41,11 @@ class Language(Task):
         tested=True,
     )
 
-    def check(self, training: Training) -> None:
-        watched = training.dynamics_every > 0
-        require(not watched or len(training.words) > 0, "words", (), "name words to watch")
-        mean = training.batch_loss == "mean"
-        require(mean, "batch_loss", training.batch_loss, "a text's loss is the mean over its words")
+    def check(self, trial: Trial) -> None:
+        watched = trial.dynamics_every > 0
+        require(not watched or len(trial.words) > 0, "words", (), "name words to watch")
+        mean = trial.batch_loss == "mean"
+        require(mean, "batch_loss", trial.batch_loss, "a text's loss is the mean over its words")
 
     def cost(self, trial: Trial) -> float:
         """The products of the softmax."""

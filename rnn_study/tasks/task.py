@@ -18,7 +18,7 @@ from rnn_study.errors import require
 from rnn_study.tasks.metric import Metric
 
 if TYPE_CHECKING:
-    from rnn_study.trials import Training, Trial
+    from rnn_study.trials import Trial
 
 Split = Literal["train", "validation"]
 
@@ -46,7 +46,7 @@ class Task(ABC):
     """Whether it reads a corpus, in segments through which the state is carried."""
 
     @abstractmethod
-    def check(self, training: Training) -> None:
+    def check(self, trial: Trial) -> None:
         """Refuses settings that the task has no use for. Raises InvalidInput."""
 
     def cost(self, trial: Trial) -> float:
@@ -81,17 +81,17 @@ class SequenceTask(Task):
         """O, outputs of the read-out."""
         return len(self.answers)
 
-    def check(self, training: Training) -> None:
+    def check(self, trial: Trial) -> None:
         """Whole batches of training data; nothing that only a text has."""
         require(
-            training.train_size % training.batch == 0,
+            trial.train_size % trial.batch == 0,
             "batch",
-            training.batch,
-            f"use a divisor of train_size = {training.train_size}",
+            trial.batch,
+            f"use a divisor of train_size = {trial.train_size}",
         )
-        for name, none in (("test_size", 0), ("dropout", 0.0), ("vocabulary", 0), ("words", ())):
-            value = getattr(training, name)
-            require(value == none, name, value, "only a task that reads a text has it")
+        for name in ("test_size", "dropout", "vocabulary", "words", "corpus"):
+            value = getattr(trial, name)
+            require(not value, name, value, "only a task that reads a text has it")
 
     @abstractmethod
     def sequences(self, seed: int, split: Split, length: int, size: int) -> Sequences:
