@@ -41,7 +41,7 @@ def album_with(w_h: torch.Tensor) -> Album:
     params |= {"w_out": np.ones((len(s), 2, 1), "f4"), "b_out": np.zeros((len(s), 1), "f4")}
     network = Network(CHAOTIC)
     flat = network.flatten([{k: v[i] for k, v in params.items()} for i in range(len(s))])
-    found, _ = Watch(network, torch.device("cpu")).look([CHAOTIC] * len(s), flat)
+    found, _ = Watch(network).look([CHAOTIC] * len(s), flat)
     fields = {k: np.stack([getattr(p, k) for p in found]) for k in found[0].arrays()}
     probes = tuple(TASKS["sine"].probes())
     return Album(np.arange(1, len(s) + 1), probes, Portrait(**fields), params)

@@ -98,6 +98,8 @@ def train(
     if members is None:
         return
     graphs = cuda_graphs and device.type == "cuda"
+    first = pack.trials[0]
+    watch = watch_of(members.network, first, corpora) if first.dynamics_every else None
     usual = usual_runner(members.network, graphs, checkpoints, checkpoint_seconds)
     turns = Turns(members.abreast(), runner or usual)
     for members, trainer in turns:
@@ -115,7 +117,7 @@ def train(
             status = _halted(status, halt)
         leaving = np.array([s != "training" for s in status])
         # not those that are stopped: should one train on, its history is as if it never had been
-        portraits = _watch(members, metrics, ended, checkpoints, corpora)
+        portraits = _watch(watch, members, metrics, ended, checkpoints)
         members.record(metrics)
         if checkpoints is not None:
             due = time.monotonic() - members.saved >= checkpoint_seconds
@@ -177,18 +179,18 @@ def _train_epoch(members: Members, runner: Runner) -> dict[str, np.ndarray]:
 
 
 def _watch(
+    watch: Watch | TextWatch | None,
     members: Members,
     metrics: dict[str, np.ndarray],
     leaving: np.ndarray,
     checkpoints: Checkpoints | None,
-    corpora: Path | None,
 ) -> dict[str, Portrait]:
     """Looks at the members that are due, and adds what it sees to `metrics`, (S,) each."""
-    every = members.trials[0].dynamics_every
-    if not every:
+    if watch is None:
         return {}
-    watch = watch_of(members.network, members.trials[0], members.flat.device, corpora)
-    metrics |= watch.empty(len(members))
+    every = members.trials[0].dynamics_every
+    metrics |= {name: np.full(len(members), np.nan) for name in watch.columns()}
+    metrics[SECONDS] = np.zeros(len(members))
     due = np.flatnonzero((members.epochs % every == 0) | leaving)
     if not len(due):
         return {}

@@ -20,12 +20,11 @@ from rnn_study.dynamics import Portrait, closed_loop, constant_input, portraits
 from rnn_study.dynamics.portrait import NUMBERS, STEPS
 from rnn_study.dynamics.repeats import repetition
 from rnn_study.dynamics.step import Read
-from rnn_study.randomness import generator
 from rnn_study.tasks import TASKS
 from rnn_study.tasks.corpus import Corpus
 from rnn_study.training.network import Layout
 from rnn_study.training.tied import TiedNetwork
-from rnn_study.training.watch import SECONDS, SPREAD, STARTS, Watch, column
+from rnn_study.training.watch import STARTS, Watch, column, numbers, starts
 
 FED_BACK: Final = " fed back"
 """How the inputs end at which a network reads the words that it finds likeliest."""
@@ -72,10 +71,11 @@ class TextWatch:
         self._tokens = [corpus.token("words", word, trial.vocabulary) for word in trial.words]
         self._transient = TASKS[trial.task].transient
 
-    def empty(self, members: int) -> dict[str, np.ndarray]:
-        """The columns of an epoch in which no member is watched, (S,) each."""
-        missing = {name: np.full(members, np.nan) for name in self._columns()}
-        return {**missing, SECONDS: np.zeros(members)}
+    def columns(self) -> list[str]:
+        """The columns of a history that it fills."""
+        names = [column(probe, number) for probe in probes(self._words) for number in NUMBERS]
+        fed = [name + FED_BACK for name in _names(self._words)]
+        return names + [column(n, number) for n in fed for number in (AFTER, CYCLE, REPEATING)]
 
     @torch.no_grad()
     def look(
@@ -90,11 +90,11 @@ class TextWatch:
         params = self._network.views(flat.double())
         weights, tokens = cell.weights(params), torch.tensor(self._tokens, device=flat.device)
         read = projections(cell, params, tokens)
-        starts = torch.from_numpy(np.stack([self._starts(t) for t in trials])).to(flat.device)
+        begun = starts(trials, 2 * count, cell).to(flat.device)
         held = constant_input(cell, weights, params["embed"][:, tokens])
-        found = portraits(held, starts[:, :count], read, self._transient)
+        found = portraits(held, begun[:, :count], read, self._transient)
         words = tokens.repeat_interleave(STARTS).expand(len(flat), -1)
-        texts, ends = free_run(cell, weights, params, starts[:, count:].flatten(1, 2), words,
+        texts, ends = free_run(cell, weights, params, begun[:, count:].flatten(1, 2), words,
                                self._transient + STEPS)  # fmt: skip
         loop = closed_loop(cell, weights, lambda seen: embedded(params, likeliest(params, seen)))
         fed = portraits(loop, ends.unflatten(1, (count, STARTS)), read, _LEAD)
@@ -102,19 +102,10 @@ class TextWatch:
         written = texts.unflatten(1, (count, STARTS)).cpu().numpy()
         return both, self._numbers(both, written)
 
-    def _columns(self) -> list[str]:
-        names = [column(probe, number) for probe in probes(self._words) for number in NUMBERS]
-        fed = [name + FED_BACK for name in _names(self._words)]
-        return names + [column(n, number) for n in fed for number in (AFTER, CYCLE, REPEATING)]
-
     def _numbers(
         self, found: Sequence[Portrait], texts: Int[np.ndarray, "S W P T"]
     ) -> dict[str, np.ndarray]:
-        columns = {
-            column(probe, number): np.array([float(getattr(p, number)[b]) for p in found])
-            for b, probe in enumerate(probes(self._words))
-            for number in NUMBERS
-        }
+        columns = numbers(found, probes(self._words))
         for w, name in enumerate(_names(self._words)):
             ends = [[repetition(text) for text in texts[s, w]] for s in range(len(texts))]
             rows = {
@@ -126,22 +117,13 @@ class TextWatch:
                 columns[column(name + FED_BACK, number)] = np.array(row, dtype=float)
         return columns
 
-    def _starts(self, trial: Trial) -> Float[np.ndarray, "B P D"]:
-        """The initial states of a trial: the same at every epoch."""
-        size = (2 * len(self._tokens), STARTS, self._network.cell.state_size(trial.hidden))
-        starts = generator(trial.seed, "orbits").normal(0, SPREAD, size)
-        starts[:, 0] = 0
-        return starts
 
-
-def watch_of(
-    network: Layout, trial: Trial, device: torch.device, corpora: Path | None
-) -> Watch | TextWatch:
+def watch_of(network: Layout, trial: Trial, corpora: Path | None) -> Watch | TextWatch:
     """What watches networks such as that of `trial`."""
     if isinstance(network, TiedNetwork):
         assert corpora is not None  # they could not have trained without
         return TextWatch(network, trial, corpora)
-    return Watch(network, device)
+    return Watch(network)
 
 
 def projections(cell: Cell, params: Parameters, tokens: Int[Tensor, "W"]) -> Read:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from rnn_study.cells.cell import Cell
 from rnn_study.config import Trial
 from rnn_study.dynamics import Portrait, constant_input, portraits, read_out
 from rnn_study.dynamics.portrait import NUMBERS
@@ -31,17 +32,14 @@ def column(probe: str, number: str) -> str:
 class Watch:
     """Watches the networks of a pack under the constant inputs of their task."""
 
-    def __init__(self, network: Layout, device: torch.device) -> None:
+    def __init__(self, network: Layout) -> None:
         assert isinstance(network, Network)
         self._network = network
-        self._device = device
         self._probes = network.task.probes()
 
-    def empty(self, members: int) -> dict[str, np.ndarray]:
-        """The columns of an epoch in which no member is watched, (S,) each."""
-        names = [column(probe, number) for probe in self._probes for number in NUMBERS]
-        missing = {name: np.full(members, np.nan) for name in names}
-        return {**missing, SECONDS: np.zeros(members)}
+    def columns(self) -> list[str]:
+        """The columns of a history that it fills."""
+        return [column(probe, number) for probe in self._probes for number in NUMBERS]
 
     @torch.no_grad()
     def look(
@@ -53,23 +51,30 @@ class Watch:
         """
         network, cell = self._network, self._network.cell
         params = network.views(flat.double())
-        inputs = torch.from_numpy(np.stack([*self._probes.values()])).to(self._device)
+        inputs = torch.from_numpy(np.stack([*self._probes.values()])).to(flat.device)
         step = constant_input(cell, cell.weights(params), inputs[None])
-        starts = torch.from_numpy(np.stack([self._starts(trial) for trial in trials]))
-        read = read_out(cell, params)
-        found = portraits(step, starts.to(self._device), read, network.task.transient)
-        columns = {
-            column(probe, number): np.array([float(getattr(p, number)[b]) for p in found])
-            for b, probe in enumerate(self._probes)
-            for number in NUMBERS
-        }
-        return found, columns
+        begun = starts(trials, len(inputs), cell).to(flat.device)
+        found = portraits(step, begun, read_out(cell, params), network.task.transient)
+        return found, numbers(found, self._probes)
 
-    def _starts(self, trial: Trial) -> Float[np.ndarray, "B P D"]:
-        """The initial states of a trial: the same at every epoch."""
-        size = self._network.cell.state_size(trial.hidden)
-        starts = generator(trial.seed, "orbits").normal(
-            0, SPREAD, (len(self._probes), STARTS, size)
+
+def starts(trials: Sequence[Trial], inputs: int, cell: Cell) -> Float[Tensor, "S B P D"]:
+    """The initial states of each trial under B = `inputs`: the same at every epoch."""
+    drawn = [
+        generator(trial.seed, "orbits").normal(
+            0, SPREAD, (inputs, STARTS, cell.state_size(trial.hidden))
         )
-        starts[:, 0] = 0
-        return starts
+        for trial in trials
+    ]
+    made = torch.from_numpy(np.stack(drawn))
+    made[:, :, 0] = 0
+    return made
+
+
+def numbers(found: Sequence[Portrait], probes: Iterable[str]) -> dict[str, np.ndarray]:
+    """What portraits say of each input, by column, (S,) each."""
+    return {
+        column(probe, number): np.array([float(getattr(p, number)[b]) for p in found])
+        for b, probe in enumerate(probes)
+        for number in NUMBERS
+    }
