@@ -172,13 +172,6 @@ class TestKinds:
         found = kinds_of(step, at(1, 1, 2), transient=500)
         assert (found.kind.item(), found.period.item()) == (Kind.FIXED_POINT, 1)
 
-    def test_say_why(self) -> None:
-        found = kinds_of(logistic(3.5, 4.2), at(2, 1, 1))
-        text = found.evidence(0, 0)
-        assert text.startswith("cycle of period 4: largest Lyapunov exponent -0.87")
-        assert "repeating after 4 steps" in text
-        assert found[1].evidence(0) == "diverged: the orbit is not finite"
-
     def test_need_some_states(self) -> None:
         with pytest.raises(ValueError, match="3 states are too few"):
             classify(at(1, 1, 3, 1), at(1, 1, 1))

@@ -45,9 +45,9 @@ class Attractors:
         Of the first start that reached it; a diverged one where all of them diverged.
         """
         widest = self.shares.argmax(-1, keepdim=True)
-        first = (self.label == widest).long().argmax(-1)
-        s, b = torch.meshgrid(*map(torch.arange, first.shape), indexing="ij")
-        return self.classes[s.to(first.device), b.to(first.device), first]
+        first = (self.label == widest).long().argmax(-1, keepdim=True)
+        each = vars(self.classes).values()
+        return Classification(*(value.gather(-1, first).squeeze(-1) for value in each))
 
 
 @torch.no_grad()

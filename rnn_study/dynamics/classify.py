@@ -31,7 +31,7 @@ class Kind(IntEnum):
 
 @dataclass(frozen=True)
 class Classification:
-    """The kind of each orbit and the evidence for it; every field has the orbits' leading axes."""
+    """The kind of each orbit and what tells it; every field has the orbits' leading axes."""
 
     kind: Int[Tensor, "*orbits"]
     """Values of `Kind`."""
@@ -50,23 +50,6 @@ class Classification:
     def __getitem__(self, where: Any) -> Classification:
         """A part of the orbits."""
         return Classification(*(value[where] for value in vars(self).values()))
-
-    def unflatten(self, axis: int, sizes: tuple[int, ...]) -> Classification:
-        """The same with one axis made into several."""
-        return Classification(*(value.unflatten(axis, sizes) for value in vars(self).values()))
-
-    def evidence(self, *where: int) -> str:
-        """Why the orbit at these indices has its kind, in a line."""
-        one = self[where]
-        kind = Kind(int(one.kind))
-        if kind is Kind.DIVERGED:
-            return "diverged: the orbit is not finite"
-        name = f"cycle of period {int(one.period)}" if kind is Kind.CYCLE else kind.label
-        return (
-            f"{name}: largest Lyapunov exponent {float(one.exponent):.4g} nats per step; within "
-            f"{float(one.mismatch):.2g} of repeating after {int(one.nearest)} steps, "
-            f"{float(one.settling):.2g} times what it was half an orbit before"
-        )
 
 
 def classify(
