@@ -12,7 +12,7 @@ from texts import TRIAL
 from rnn_study import texts
 from rnn_study.config import Study
 from rnn_study.errors import InvalidInput
-from rnn_study.training.memory import footprint
+from rnn_study.training.footprint import footprint
 from rnn_study.training.streams import streams_of
 
 WORDS = {"train": 500, "valid": 90, "test": 210}

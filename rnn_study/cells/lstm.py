@@ -9,12 +9,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch.nn.functional import pad
 
 from rnn_study.cells.cell import Cell, Parameters, Weights, uniform
-from rnn_study.cells.memory import blocks, dense, rows
 from rnn_study.cells.native_lstm import NativeScan
-from rnn_study.cells.tape import as_columns, stacked, tape
+from rnn_study.cells.scratch import blocks, dense, rows
+from rnn_study.cells.tape import as_columns, stacked, tape, two_wide
 from rnn_study.kernels import lstm_scan
 from rnn_study.native.library import for_tensor
 
@@ -71,9 +70,8 @@ class LSTM(Cell):
         if library is not None:
             outputs, h, c = NativeScan.apply(library, *given, kept)
             return outputs, torch.cat((h, c), -1)
-        if x.shape[2] == 1:  # a product of width one rounds otherwise for one member than for many
-            outputs, state = self.scan(weights, pad(x, (0, 0, 0, 1)), pad(state, (0, 0, 0, 1)))
-            return outputs[:, :, :1], state[:, :1]
+        if x.shape[2] == 1:
+            return two_wide(self.scan, weights, x, state)
         outputs, h, c = _Scan.apply(*given, kept)
         return outputs, torch.cat((h, c), -1)
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from rnn_study.cells.memory import dense
+from rnn_study.cells.scratch import dense
 from rnn_study.native.library import LANES, Library, Shape
 
 

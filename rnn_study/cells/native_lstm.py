@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from rnn_study.cells.memory import dense
+from rnn_study.cells.scratch import dense
 from rnn_study.cells.tape import stacked_densely
 from rnn_study.native.library import Library, Shape, outputs
 

@@ -9,8 +9,11 @@ from __future__ import annotations
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.functional import pad
 
-from rnn_study.cells.memory import dense, rows
+from rnn_study.cells.cell import Weights
+from rnn_study.cells.scratch import dense, rows
+from rnn_study.kernels import Scan
 
 ALIGNED = 4
 """Of what the height of a tape is a multiple on a GPU, whose matrix units need it."""
@@ -57,6 +60,15 @@ def stacked_densely(*weights: Float[Tensor, "S _ N"]) -> Float[Tensor, "S K N"]:
     members, _, width = weights[0].shape
     out = dense(members, sum(weight.shape[1] for weight in weights), width, like=weights[0])
     return torch.cat(weights, 1, out=out)
+
+
+def two_wide(
+    scan: Scan, weights: Weights, x: Float[Tensor, "S T 1 I"], state: Float[Tensor, "S 1 D"]
+) -> tuple[Float[Tensor, "S T 1 H"], Float[Tensor, "S 1 D"]]:
+    """What `scan` makes of one sequence, beside a second one of zeros: a product of width one
+    rounds otherwise for one member than for many."""
+    outputs, state = scan(weights, pad(x, (0, 0, 0, 1)), pad(state, (0, 0, 0, 1)))
+    return outputs[:, :, :1], state[:, :1]
 
 
 def as_columns(flat: Float[Tensor, "S N"], batch: int) -> Float[Tensor, "S M B"]:

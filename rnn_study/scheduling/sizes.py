@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from rnn_study.cells.memory import CACHE
+from rnn_study.cells.scratch import CACHE
 from rnn_study.config import Pack, Trial
 from rnn_study.errors import InvalidInput
 from rnn_study.execution import Execution

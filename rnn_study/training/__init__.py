@@ -3,10 +3,10 @@
 from rnn_study.training.album import Album
 from rnn_study.training.checkpoint import Checkpoint, Checkpoints
 from rnn_study.training.epochs import Eager, Runner
+from rnn_study.training.footprint import Footprint, bytes_per_member, footprint
 from rnn_study.training.graphs import Replay
 from rnn_study.training.loop import Epoch, Status, train
 from rnn_study.training.members import History
-from rnn_study.training.memory import Footprint, bytes_per_member, footprint
 from rnn_study.training.network import Network
 from rnn_study.training.summary import summary
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import torch
 
-from rnn_study.cells.memory import release
+from rnn_study.cells.scratch import release
 from rnn_study.training.epochs import Runner
 from rnn_study.training.members import Members
 

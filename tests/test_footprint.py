@@ -12,7 +12,7 @@ from small import TRIAL
 from texts import TRIAL as TEXT
 
 from rnn_study.cells import CELLS
-from rnn_study.cells.memory import release
+from rnn_study.cells.scratch import release
 from rnn_study.config import Pack
 from rnn_study.training import bytes_per_member, footprint, train
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from small import B, H, I, S, T, normal, parameters
 
-from rnn_study.cells import CELLS, memory
-from rnn_study.cells.memory import CACHE, _Kept, blocks, rows
+from rnn_study.cells import CELLS, scratch
+from rnn_study.cells.scratch import CACHE, _Kept, blocks, rows
 
 FLOAT, DOUBLE = torch.empty(0), torch.empty(0, dtype=torch.float64)
 
@@ -84,11 +84,11 @@ def test_nothing_is_kept_for_a_gradient_that_nobody_asks_for(name):
     cell = CELLS[name]
     params, state = parameters(cell), torch.zeros(S, B, cell.state_size(H))
     x = normal(S, 50 * T, B, I)
-    memory.release()
+    scratch.release()
     with torch.no_grad():
         outputs, last = cell.scan(cell.weights(params), x, state)
     tape = 4 * S * (50 * T + 1) * (H + I + 1) * B  # of which the outputs are a view
-    assert memory._KEPT._most < 1.2 * tape
+    assert scratch._KEPT._most < 1.2 * tape
     leaves = {k: v.requires_grad_() for k, v in params.items()}
     expected = cell.scan(cell.weights(leaves), x, state)
     assert torch.equal(outputs, expected[0]) and torch.equal(last, expected[1])
