@@ -21,8 +21,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 pytestmark = pytest.mark.skipif(find_spec("triton") is None, reason="needs triton")
 
-SIZES = [(2, 5, 3, 7, 11), (1, 1, 17, 7, 70), (3, 7, 19, 6, 33)]
-"""S, T, B, I, H: less than a tile, more than one, and a single step."""
+SIZES = [(2, 5, 3, 7, 11), (1, 1, 17, 7, 70), (3, 7, 19, 6, 33), (1, 3, 70, 2, 40)]
+"""S, T, B, I, H: less than a tile, more than one in units or in sequences, and a single step."""
 
 
 def run(code: str, interpret: bool) -> str:
