@@ -25,8 +25,8 @@ SIZES = [(2, 5, 3, 7, 11), (1, 1, 17, 7, 70), (3, 7, 19, 6, 33), (1, 3, 70, 2, 4
 """S, T, B, I, H: less than a tile, more than one in units or in sequences, and a single step."""
 
 
-def run(code: str, interpret: bool) -> str:
-    environment = {**os.environ, "TRITON_INTERPRET": str(int(interpret))}
+def run(code: str, interpret: bool, **environment: str) -> str:
+    environment = {**os.environ, "TRITON_INTERPRET": str(int(interpret)), **environment}
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", code],
         env=environment,
@@ -181,6 +181,13 @@ def test_no_step_copies_the_gradient_of_all():
 def test_the_loss_agrees_with_torch_s():
     out = run("from test_kernels import compare_losses; compare_losses('cpu')", True)
     assert out.count("agree") == 3
+
+
+def test_where_triton_does_not_start_a_warning_says_so_once(tmp_path):
+    code = "import logging, sys; logging.basicConfig(stream=sys.stdout)\n"
+    code += "from rnn_study import kernels; print(kernels.starts(), kernels.starts())"
+    out = run(code, False, CC=str(tmp_path / "none"), TRITON_CACHE_DIR=str(tmp_path))
+    assert out.endswith("False False\n") and out.count("It needs a C compiler ($CC") == 1
 
 
 @pytest.mark.gpu

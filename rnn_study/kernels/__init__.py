@@ -2,11 +2,13 @@
 
 Each is in use where `benchmarks/gpu.py` has measured that it wins: on GPUs of compute capability 9,
 in float32. A kernel that runs the whole time loop in one launch did not win and is gone. Elsewhere,
-and without `triton`, torch's operations do the same; they are the oracle of the kernels.
+and where Triton does not start, torch's operations do the same; they are the oracle of the kernels.
 """
 
 from __future__ import annotations
 
+import logging
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -27,6 +29,7 @@ FEW: Final = 32
 """Inputs, likewise."""
 
 _used = True
+_log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -46,9 +49,31 @@ def used_on(values: Tensor) -> bool:
         _used
         and values.is_cuda
         and values.dtype == torch.float32
-        and find_spec("triton") is not None
         and _capability(values.device) == CAPABILITY
+        and starts()
     )
+
+
+@cache
+def starts() -> bool:
+    """Whether Triton is installed and starts here, which takes a C compiler and Python's headers.
+
+    Where it is and does not, a warning tells once a process.
+    """
+    if find_spec("triton") is None:
+        return False
+    import triton
+
+    try:
+        triton.runtime.driver.active.get_current_device()  # the first use compiles the driver
+    except (RuntimeError, OSError, ImportError, subprocess.SubprocessError) as error:
+        _log.warning(
+            "Triton does not start: training on a GPU runs slower, on torch's operations. It needs "
+            "a C compiler ($CC, gcc or clang) and Python's headers. %s",
+            error,
+        )
+        return False
+    return True
 
 
 @cache
