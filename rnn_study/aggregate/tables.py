@@ -152,10 +152,10 @@ def seeds_needed(
 
     Columns: seeds; share_width, what the interval of the share solved is now, and share_seeds, how
     many make it at most `share_width`, if the share stays; iqm_width and iqm_seeds, likewise for
-    the interquartile mean of `metric` and `metric_width` (default: the metric's own), if the spread
-    stays. Missing: no finished seed; for iqm_seeds, no spread seen, and for iqm_width fewer than
-    six seeds. A guess from few seeds is rough. The columns of the share are left out where the task
-    has no goal.
+    the interquartile mean of `metric` and `metric_width` (default: the metric's own, which may be a
+    share of the mean), if the spread stays. Missing: no finished seed; for iqm_seeds, no spread
+    seen, and for iqm_width fewer than six seeds. A guess from few seeds is rough. The columns of
+    the share are left out where the task has no goal.
     """
     table, known = seed_sensitivity(runs, metric), metric_of(runs)
     column, levels = column_of(runs, metric), [*CONDITION, *varying(runs)]
@@ -166,7 +166,8 @@ def seeds_needed(
         if known.goal is not None:
             needed = statistics.seeds_for_share(row["solved"], row["seeds"], share_width)
             found |= {"share_width": row["share_high"] - row["share_low"], "share_seeds": needed}
-        needed = statistics.seeds_for_mean(values(finished(group), column), wanted)
+        unit = row["iqm"] if known.relative and metric_width is None else 1.0
+        needed = statistics.seeds_for_mean(values(finished(group), column) / unit, wanted)
         rows.append(found | {"iqm_width": row["iqm_high"] - row["iqm_low"], "iqm_seeds": needed})
     share = ["share_width", "share_seeds"] if known.goal is not None else []
     names = ["seeds", *share, "iqm_width", "iqm_seeds"]

@@ -104,8 +104,8 @@ def cell_comparison(table: pd.DataFrame, metric: Metric, rates: bool) -> Shown:
 
 def seeds_needed(runs: pd.DataFrame, metric: Metric) -> Shown:
     """How many seeds the intervals need."""
-    wanted = metric.width
-    table = aggregate.seeds_needed(runs, share_width=SHARE_WIDTH, metric_width=wanted)
+    wanted = f"{metric.width:.0%}" if metric.relative else f"{metric.width:g}"
+    table = aggregate.seeds_needed(runs, share_width=SHARE_WIDTH)
     share: _Columns = {
         "share width": lambda row: fraction(row["share_width"]),
         f"seeds for {SHARE_WIDTH:g}": lambda row: _count(row["share_seeds"]),
@@ -114,11 +114,12 @@ def seeds_needed(runs: pd.DataFrame, metric: Metric) -> Shown:
         "seeds": lambda row: str(row["seeds"]),
         **(share if metric.goal is not None else {}),
         "IQM width": lambda row: number(row["iqm_width"], metric),
-        f"IQM seeds for {wanted:g}": lambda row: _count(row["iqm_seeds"]),
+        f"IQM seeds for {wanted}": lambda row: _count(row["iqm_seeds"]),
     }
     note = (
         "Widths of the 95% intervals, and about how many seeds would make them as narrow as "
         f"wanted: that of the interquartile mean (IQM) of the validation {metric.title}"
+        + (", in % of it" if metric.relative else "")
         + (", and that of the share solved." if metric.goal is not None else ".")
     )
     return Shown(table, _text(table, columns), note)

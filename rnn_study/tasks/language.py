@@ -36,8 +36,9 @@ class Language(Task):
         baseline=33_278.0,
         baseline_name="",  # the text decides what takes no notice of the input
         logarithmic=True,
-        decimals=1,
-        precision=10.0,
+        digits=3,
+        precision=0.05,
+        relative=True,
         tested=True,
     )
 

@@ -25,10 +25,12 @@ class Metric:
     """A trial is solved, and ends, when its validation value reaches this; None: it never is."""
     logarithmic: bool = False
     """Values span orders of magnitude: a logarithmic axis, and significant digits in tables."""
-    decimals: int | None = None
-    """Decimals for people, if they shall be other than the axis asks for."""
+    digits: int | None = None
+    """Significant digits for people, in plain numbers, if other than the axis asks for."""
     precision: float | None = None
     """Width of an interval that is narrow enough; None: a fifth of the baseline."""
+    relative: bool = False
+    """Whether `precision` is a share of the value itself."""
     tested: bool = False
     """There are test data as well: a history has `test_NAME`."""
 
@@ -68,19 +70,20 @@ class Metric:
 
     @property
     def width(self) -> float:
-        """Of an interval that is narrow enough."""
+        """Of an interval that is narrow enough: a share of the value where `relative`."""
         return self.baseline / 5 if self.precision is None else self.precision
 
     def rounded(self, value: float) -> float:
         """The value to four decimals, or to four significant digits."""
-        if self.decimals is not None:
-            return round(value, self.decimals + 1)
         return float(f"{value:.4g}") if self.logarithmic else round(value, 4)
 
     def text(self, value: float, decimals: int = 3) -> str:
         """The value for people: `0.997`; logarithmic with two significant digits, `4.8e-3`."""
-        if not self.logarithmic or self.decimals is not None:
-            return f"{value:.{decimals if self.decimals is None else self.decimals}f}"
+        if self.digits is not None:
+            plain = np.format_float_positional(value, self.digits, unique=False, fractional=False)
+            return plain.rstrip(".")
+        if not self.logarithmic:
+            return f"{value:.{decimals}f}"
         if 0.095 <= value < 99.5:
             return f"{value:.2g}" if value >= 0.995 else f"{value:.2f}"
         digits, exponent = f"{value:.1e}".split("e")
