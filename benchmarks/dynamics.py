@@ -8,16 +8,19 @@ share is what looks cost at the spacing of the paper's figures: every 10th of 40
 
 from __future__ import annotations
 
-import argparse
-import json
+import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from json_files import require_writable, write_json
 from rich.console import Console
 from rich.table import Table
 
 from rnn_study.config import Pack, Trial
 from rnn_study.environment import environment
+from rnn_study.errors import require_whole
+from rnn_study.flags import script
 from rnn_study.training import train
 
 SPACING = {"symbol": 10, "sine": 25}
@@ -28,28 +31,40 @@ SETTINGS = {
 }
 
 
-def main() -> None:
-    """Measure every task and cell."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--hidden", type=int, default=200, help="hidden units, default 200")
-    parser.add_argument("--pack", type=int, default=4, help="trials in a pack, default 4")
-    parser.add_argument("--epochs", type=int, default=3, help="epochs to train, default 3")
-    parser.add_argument("--json", type=Path, help="also write the rows to this file")
-    options = parser.parse_args()
+@dataclass(frozen=True)
+class Settings:
+    """How large, and how often."""
+
+    hidden: int = 200
+    """Hidden units."""
+    pack: int = 4
+    """Trials in a pack."""
+    epochs: int = 3
+    """Epochs to train."""
+    json: Path | None = None
+    """Also write the rows to this file."""
+
+    def __post_init__(self) -> None:
+        for name in ("hidden", "pack", "epochs"):
+            require_whole(name, getattr(self, name), 1)
+        require_writable(self.json)
+
+
+def run(settings: Settings) -> None:
+    """Measures every task and cell."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     rows = [
-        measure(task, cell, options.hidden, options.pack, options.epochs, device)
+        measure(task, cell, settings.hidden, settings.pack, settings.epochs, device)
         for task in SETTINGS
         for cell in ("lstm", "stable_lstm", "orthogonal")
     ]
-    table = Table(*rows[0], title=f"Watching attractors, hidden {options.hidden}, {device}")
+    table = Table(*rows[0], title=f"Watching attractors, hidden {settings.hidden}, {device}")
     for row in rows:
         table.add_row(*map(str, row.values()))
     Console().print(table)
-    if options.json:
-        settings = {k: v for k, v in vars(options).items() if k != "json"}
-        about = {"environment": environment(), "settings": settings, "rows": rows}
-        options.json.write_text(json.dumps(about, indent=1) + "\n")
+    if settings.json:
+        given = {k: v for k, v in vars(settings).items() if k != "json"}
+        write_json(settings.json, {"environment": environment(), "settings": given, "rows": rows})
 
 
 def measure(
@@ -77,4 +92,4 @@ def measure(
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(script.main(Settings, run, __doc__ or ""))

@@ -34,11 +34,11 @@ from gpu_setting import (
     peak_bytes,
     products,
     require_device,
-    require_writable,
     whole,
 )  # fmt: skip
 from gpu_texts import text_graphs, text_memory, text_rates
-from rivals import concurrent, one_thread, serial, timed
+from json_files import require_writable
+from rivals import concurrent, one_thread, plain_name, serial, timed
 
 from rnn_study.cells import CELLS
 from rnn_study.config import Pack, Trial
@@ -155,7 +155,7 @@ def rates(setting: Setting, notes: Notes) -> None:
 
 
 def _rates(cell: str, goal: str, setting: Setting, notes: Notes) -> None:
-    rival = f"serial {rival_of(cell)}"
+    rival = f"serial {plain_name(cell)}"
     alone = serial(cell, setting)
     notes.number(f"{cell}: {rival}", alone, "updates/s")
     for pack in setting.packs:
@@ -171,7 +171,7 @@ def _rates(cell: str, goal: str, setting: Setting, notes: Notes) -> None:
     eager = packed(cell, pack, setting, graphs=False)
     notes.number(f"{cell}: pack {pack} without graphs", eager, "updates/s")
     together = concurrent(cell, setting)
-    rival = f"processes {setting.processes} x {rival_of(cell)}"
+    rival = f"processes {setting.processes} x {plain_name(cell)}"
     notes.rows.append(row(cell, pack, setting, ours, rival, together))
     notes.number(f"{cell}: pack {pack} over {rival}", ours / together, "times")
 
@@ -255,11 +255,6 @@ def row(
 def flop(cell: str, setting: Setting) -> float:
     """Of an update, in the products with the recurrent matrix: once forward, twice backward."""
     return 6.0 * setting.length * setting.batch * CELLS[cell].gates * setting.hidden**2
-
-
-def rival_of(cell: str) -> str:
-    """What a network is without this project."""
-    return "torch.nn.LSTM" if cell == "lstm" else "loop"
 
 
 if __name__ == "__main__":

@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from gpu_setting import about, require_device, require_writable, write_json
+from gpu_setting import about, require_device
+from json_files import require_writable, write_json
 
 from rnn_study.cells import CELLS
 from rnn_study.config import Pack, Trial

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gpu_setting import write_json
+from json_files import write_json
 
 WIDTH = 64
 """Of the table's first column."""

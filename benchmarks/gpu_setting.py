@@ -1,8 +1,7 @@
-"""What scripts for a GPU share: sizes of `gpu.py`, the device, its products, and JSON files."""
+"""What scripts for a GPU share: sizes of `gpu.py`, the device, its products and its memory."""
 
 from __future__ import annotations
 
-import json
 import shlex
 import subprocess
 import sys
@@ -12,15 +11,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from rnn_study.environment import environment
-from rnn_study.errors import InvalidInput, require
+from rnn_study.errors import require
 from rnn_study.training import Epoch
-from rnn_study.training.files import write_atomically
 
 
 @dataclass(frozen=True)
@@ -54,22 +51,6 @@ def require_device(device: str) -> None:
     require(device in ("cuda", "cpu"), "device", device, "use cuda or cpu")
     seen = device == "cpu" or torch.cuda.is_available()
     require(seen, "device", "cuda", "PyTorch sees no GPU here; use cpu")
-
-
-def require_writable(path: Path | None) -> None:
-    """Raises InvalidInput if nothing can be written to the file; leaves it as it is."""
-    if path is None:
-        return
-    try:
-        path.open("a").close()
-    except OSError as error:
-        reason = f"it cannot be written: {error.strerror}"
-        raise InvalidInput("json", str(path), reason) from error
-
-
-def write_json(path: Path, found: dict[str, Any]) -> None:
-    """All of it or nothing."""
-    write_atomically(path, (json.dumps(found, indent=1) + "\n").encode())
 
 
 def about(device: str) -> dict[str, Any]:

@@ -25,7 +25,8 @@ from typing import Any
 
 import pandas as pd
 import torch
-from gpu_setting import about, require_device, require_writable, write_json
+from gpu_setting import about, require_device
+from json_files import require_writable, write_json
 from rich.console import Console
 from rich.table import Table
 

@@ -6,49 +6,63 @@ core seconds of the same run; the rest is training, timed inside the packs. Prin
 
 from __future__ import annotations
 
-import argparse
 import io
-import json
 import os
 import runpy
+import sys
 import tempfile
 import threading
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psutil
+from json_files import require_writable, write_json
 from rich.console import Console
 from rich.table import Table
 
 from rnn_study import scheduling
 from rnn_study.environment import environment
+from rnn_study.errors import require_member, require_values
+from rnn_study.flags import script
 from rnn_study.progress import observer
 
 SCRIPT = Path(__file__).parents[1] / "studies" / "symbol_length.py"
+PRESETS = runpy.run_path(str(SCRIPT))["PRESETS"]
 
 
-def main() -> None:
-    """Measure the presets that were asked for."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--presets", nargs="+", default=["smoke"], help="default: smoke")
-    parser.add_argument("--json", type=Path, help="also write the rows to this file")
-    options = parser.parse_args()
-    rows = [measure(preset) for preset in options.presets]
-    table = Table("", *options.presets, title="What a study costs beside its training")
+@dataclass(frozen=True)
+class Settings:
+    """What is measured."""
+
+    presets: tuple[str, ...] = ("smoke",)
+    """Of the symbol-length study."""
+    json: Path | None = None
+    """Also write the rows to this file."""
+
+    def __post_init__(self) -> None:
+        for preset in require_values("presets", self.presets):
+            require_member("presets", preset, PRESETS)
+        require_writable(self.json)
+
+
+def run(settings: Settings) -> None:
+    """Measures the presets that were asked for."""
+    rows = [measure(preset) for preset in settings.presets]
+    table = Table("", *settings.presets, title="What a study costs beside its training")
     for name in rows[0]:
         table.add_row(name, *(str(row[name]) for row in rows))
     Console().print(table)
-    if options.json:
-        text = json.dumps({"environment": environment(), "rows": rows}, indent=1)
-        options.json.write_text(text + "\n")
+    if settings.json:
+        write_json(settings.json, {"environment": environment(), "rows": rows})
 
 
 def measure(preset: str) -> dict[str, object]:
     """One row: seconds, and shares of the core seconds that the run held."""
-    chosen = runpy.run_path(str(SCRIPT))["PRESETS"][preset]
+    chosen = PRESETS[preset]
     cores = len(os.sched_getaffinity(0))
     with tempfile.TemporaryDirectory() as folder:
-        execution = replace(chosen.execution, storage=Path(folder), tracking_uri=None)
+        server = f"sqlite:///{folder}/mlflow.db"  # not the one that the environment may name
+        execution = replace(chosen.execution, storage=Path(folder), tracking_uri=server)
         with PeakMemory() as memory:
             first = scheduling.run(chosen.study, execution, observer(io.StringIO())).seconds
         again = scheduling.run(chosen.study, execution, observer(io.StringIO())).seconds
@@ -91,4 +105,4 @@ class PeakMemory:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(script.main(Settings, run, __doc__ or ""))

@@ -46,6 +46,28 @@ class Plain(nn.Module):
         return self.read(state)
 
 
+class Loop(Plain):
+    """The LSTM as a loop too: `torch.nn.LSTM` has no batching rule under vmap."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, I) to (B, O)."""
+        if self.lstm is None:
+            return super().forward(x)
+        names = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
+        w_x, w_h, b_x, b_h = (getattr(self.lstm, name) for name in names)
+        h = c = x.new_zeros(len(x), self.hidden)
+        for x_t in x.unbind(1):
+            i, f, g, o = (F.linear(x_t, w_x, b_x) + F.linear(h, w_h, b_h)).chunk(4, -1)
+            c = f.sigmoid() * c + i.sigmoid() * g.tanh()
+            h = o.sigmoid() * c.tanh()
+        return self.read(h)
+
+
+def plain_name(cell: str) -> str:
+    """What a network is without this project."""
+    return "loop" if cell == "orthogonal" else "torch.nn.LSTM"
+
+
 def serial(cell: str, setting: Setting, start: Callable[[], object] = lambda: None) -> float:
     """Updates per second of one network in float32; `start` is called before the clock starts."""
     network = Plain(cell, setting.hidden).to(setting.device)

@@ -13,8 +13,8 @@ are bootstrapped over repetitions: they hold for this grid, and say nothing abou
 
 from __future__ import annotations
 
-import argparse
 import json
+import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
@@ -30,6 +30,8 @@ from scipy import stats
 
 from rnn_study.config import Pack, Study
 from rnn_study.environment import environment
+from rnn_study.errors import require_whole
+from rnn_study.flags import script
 from rnn_study.randomness import generator
 from rnn_study.scheduling.proposals import Proposals
 from rnn_study.search import Course, Search
@@ -59,16 +61,25 @@ FRESH = 8
 History = dict[str, np.ndarray]
 
 
-def main() -> None:
+@dataclass(frozen=True)
+class Settings:
+    """What is done."""
+
+    record: bool = False
+    """Train the grid, in some minutes, instead of searching on it."""
+    repeats: int = 200
+    """Searches of each kind."""
+
+    def __post_init__(self) -> None:
+        require_whole("repeats", self.repeats, 1)
+
+
+def run(settings: Settings) -> None:
     """Record the grid, or compare searches on it."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--record", action="store_true", help="train the grid: some minutes")
-    parser.add_argument("--repeats", type=int, default=400, help="searches of each kind")
-    options = parser.parse_args()
-    if options.record:
+    if settings.record:
         record()
     else:
-        compare(options.repeats)
+        compare(settings.repeats)
 
 
 def record() -> None:
@@ -243,4 +254,4 @@ def _write(path: Path, value: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(script.main(Settings, run, __doc__ or ""))

@@ -12,7 +12,6 @@ pairs with its 95% interval. `gpu_language.py --tf32` has the speed, on a GPU.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import tempfile
@@ -23,13 +22,14 @@ from typing import Any
 import numpy as np
 import torch
 from gpu_language import at_best
+from json_files import require_writable, write_json
 from rivals import one_thread
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from rnn_study.cells import CELLS
 from rnn_study.config import Pack, Trial
 from rnn_study.environment import environment
-from rnn_study.errors import InvalidInput, require
+from rnn_study.errors import InvalidInput, require, require_member
 from rnn_study.native.library import SWITCH
 from rnn_study.statistics import mean
 from rnn_study.tasks.corpus import Corpus, read_texts, tokenise
@@ -76,7 +76,8 @@ def main(argv: list[str] | None = None) -> int:
         switched = os.environ.get(SWITCH)
         require(switched == "0", SWITCH, switched, "use 0: torch's products alone are imitated")
         for cell in options.cells:
-            require(cell in CELLS, "cells", cell, f"use some of {', '.join(CELLS)}")
+            require_member("cells", cell, CELLS)
+        require_writable(options.json)
         corpus = tokenise(read_texts(options.data))
         packs = {cell: pack(cell, corpus, options) for cell in options.cells}
     except InvalidInput as refused:
@@ -108,8 +109,9 @@ def compared(cell: str, pack: Pack, folder: Path) -> dict[str, Any]:
 def write(options: argparse.Namespace, rows: list[dict[str, Any]]) -> None:
     """What is found so far, and with what."""
     given = {k: v for k, v in vars(options).items() if k not in ("json", "data")}
-    about = {key: environment()[key] for key in ("torch", "processor", "git_commit")}
-    options.json.write_text(json.dumps({**about, "options": given, "rows": rows}, indent=1) + "\n")
+    here = environment()
+    about = {key: here[key] for key in ("torch", "processor", "git_commit")}
+    write_json(options.json, {**about, "options": given, "rows": rows})
 
 
 def pack(cell: str, corpus: Corpus, options: argparse.Namespace) -> Pack:

@@ -3,10 +3,11 @@
 One update is one batch of 100 sequences of the symbol task forward, backward and through the
 optimiser, for one network. Every row has a rival that this script runs too, one core each:
 
-- `serial`: one network after the other, as plain PyTorch. For the LSTM `torch.nn.LSTM`; for the
-  orthogonal RNN a loop under autograd with one matrix exponential a batch, as the paper's code.
-- `processes`: that in one process per core, against packs in one process per core.
-- `vmap`: a `torch.func.vmap` ensemble of the pack's size, at most 16, over the plain loop.
+    serial     one network after the other, as plain PyTorch: for the LSTM torch.nn.LSTM,
+               for the orthogonal RNN a loop under autograd with one matrix
+               exponential a batch, as the paper's code
+    processes  that in one process per core, against packs in one process per core
+    vmap       a torch.func.vmap ensemble of the pack's size, at most 16, over the loop
 
 A pack and its rival take turns, and each counts with its fastest turn. Time is that of the core,
 not of the clock, so that what else runs on the machine changes little. `limit` is the share of the
@@ -16,12 +17,13 @@ Prints a table; `--quick` does the rows that are promised, in some minutes. (`gp
 
 from __future__ import annotations
 
-import argparse
-import json
+import itertools
 import multiprocessing
 import os
+import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -30,15 +32,18 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from json_files import require_writable, write_json
 from rich.console import Console
 from rich.table import Column, Table
-from rivals import CLASSES, CLIP, INPUTS, RATE, Plain, one_thread
+from rivals import CLASSES, CLIP, INPUTS, RATE, Loop, Plain, one_thread, plain_name
 from torch import Tensor, nn
 from torch.func import functional_call, grad, stack_module_state, vmap
 
 from rnn_study.cells import CELLS
 from rnn_study.config import Pack, Trial
 from rnn_study.environment import environment
+from rnn_study.errors import require_member, require_positive, require_values, require_whole
+from rnn_study.flags import script
 from rnn_study.training import bytes_per_member
 from rnn_study.training.members import Members
 from rnn_study.training.step import update_
@@ -60,42 +65,57 @@ Shape = tuple[str, int, int, int]
 Update = Callable[[], None]
 
 
-def main() -> None:
+@dataclass(frozen=True)
+class Settings:
+    """Which rows are measured."""
+
+    quick: bool = False
+    """Eight rows, whatever the sizes; without rivals named, the serial ones."""
+    rivals: tuple[str, ...] = ()
+    """Of serial, processes, vmap; none: all."""
+    cells: tuple[str, ...] = ("lstm", "orthogonal")
+    """Architectures."""
+    hidden: tuple[int, ...] = (50, 200)
+    """Hidden units."""
+    lengths: tuple[int, ...] = (50, 100, 200)
+    """Time steps."""
+    packs: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64, 128)
+    """Networks of a pack."""
+    seconds: float = 10.0
+    """For each row, at least."""
+    json: Path | None = None
+    """Also write the rows to this file."""
+
+    def __post_init__(self) -> None:
+        for name, known in (("rivals", RIVALS), ("cells", CELLS)):
+            for each in getattr(self, name):
+                require_member(name, each, known)
+        for name in ("hidden", "lengths", "packs"):
+            for size in require_values(name, getattr(self, name)):
+                require_whole(name, size, 1)
+        require_positive("seconds", self.seconds)
+        require_writable(self.json)
+
+
+def run(settings: Settings) -> None:
     """Measures the rows that are asked for."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="eight rows, serial rivals alone")
-    for name, every, default in (("rival", RIVALS, None), ("cell", CELLS, ["lstm", "orthogonal"])):
-        words = f"of {', '.join(every)}; default: {', '.join(default or ['all'])}"
-        options = {"choices": [*every], "default": default, "metavar": name.upper()}
-        parser.add_argument(f"--{name}s", nargs="+", help=words, **options)
-    parser.add_argument("--hidden", nargs="+", type=int, default=[50, 200])
-    parser.add_argument("--lengths", nargs="+", type=int, default=[50, 100, 200])
-    parser.add_argument("--packs", nargs="+", type=int, default=[1, 2, 4, 8, 16, 32, 64, 128])
-    parser.add_argument("--seconds", type=float, default=10.0, help="for each row, at least")
-    parser.add_argument("--json", type=Path, help="also write the rows to this file")
-    options = parser.parse_args()
     one_thread()
-    shapes = PROMISED if options.quick else [
-        (cell, hidden, length, pack)
-        for cell in options.cells
-        for hidden in options.hidden
-        for length in options.lengths
-        for pack in options.packs
-    ]  # fmt: skip
-    rivals = options.rivals or (["serial"] if options.quick else [*RIVALS])
+    sizes = settings.cells, settings.hidden, settings.lengths, settings.packs
+    shapes = PROMISED if settings.quick else [*itertools.product(*sizes)]
+    rivals = settings.rivals or (["serial"] if settings.quick else [*RIVALS])
     columns = [Column(name, no_wrap=True) for name in COLUMNS]
     table = Table(*columns, title="Model updates per second, CPU", highlight=True)
     rows = []
-    for row in measure(shapes, rivals, options.seconds):
+    for row in measure(shapes, rivals, settings.seconds):
         rows.append(row)
         table.add_row(*shown(row))
         print(*shown(row), sep="  ", flush=True)
-        if options.json:  # all packs take long: what there is so far is kept
-            options.json.write_text(json.dumps(rows, indent=1) + "\n")
+        if settings.json:  # all packs take long: what there is so far is kept
+            write_json(settings.json, rows)
     Console(width=110).print(table)
 
 
-def measure(shapes: list[Shape], rivals: list[str], seconds: float) -> Iterator[dict[str, Any]]:
+def measure(shapes: list[Shape], rivals: Sequence[str], seconds: float) -> Iterator[dict[str, Any]]:
     """A row for every shape and rival, unless the pack fills half of the free memory."""
     about = environment()
     for shape in shapes:
@@ -122,11 +142,6 @@ def measure(shapes: list[Shape], rivals: list[str], seconds: float) -> Iterator[
                 "date": datetime.now(UTC).isoformat(timespec="seconds"),
                 **{key: about[key] for key in ("torch", "processor", "git_commit")},
             }
-
-
-def plain_name(cell: str) -> str:
-    """What one would take for it."""
-    return "loop" if cell == "orthogonal" else "torch.nn.LSTM"
 
 
 def shown(row: dict[str, Any]) -> list[str]:
@@ -159,23 +174,6 @@ def packed(shape: Shape) -> Update:
         update_(members.network, trials[0], members.flat, members.adam, correction, x, targets)
 
     return update
-
-
-class Loop(Plain):
-    """The LSTM as a loop too: `torch.nn.LSTM` has no batching rule under vmap."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, T, I) to (B, O)."""
-        if self.lstm is None:
-            return super().forward(x)
-        names = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
-        w_x, w_h, b_x, b_h = (getattr(self.lstm, name) for name in names)
-        h = c = x.new_zeros(len(x), self.hidden)
-        for x_t in x.unbind(1):
-            i, f, g, o = (F.linear(x_t, w_x, b_x) + F.linear(h, w_h, b_h)).chunk(4, -1)
-            c = f.sigmoid() * c + i.sigmoid() * g.tanh()
-            h = o.sigmoid() * c.tanh()
-        return self.read(h)
 
 
 def plain(shape: Shape) -> Update:
@@ -297,4 +295,4 @@ def free_memory() -> int:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(script.main(Settings, run, __doc__ or ""))

@@ -65,7 +65,7 @@ def _read_and_label(name: str, hint: Any) -> tuple[Read, str]:
     if hint in (float, float | None):
         return _one(float, "use a number"), "X"
     if hint in (Path, Path | None):
-        return _one(Path), "DIR"
+        return _one(Path), "FILE" if name == "json" else "DIR"
     if hint == Path | str:
         return _one(str), "DIR|s3://BUCKET"
     if hint in (str, str | None):
