@@ -55,7 +55,7 @@ def main(presets: Mapping[str, Preset], question: str, argv: Sequence[str] | Non
         again = command(presets, request.study, request.data)
         study, corpus = prepare(request.study, request.data, request.execution.corpora)
         request = replace(request, study=study)
-        return _plan(request) if request.dry_run else _run(request, corpus, question, again)
+        return _plan(request, corpus) if request.dry_run else _run(request, corpus, question, again)
     except InvalidInput as refused:
         print("error:", " ".join(str(refused).split()), file=sys.stderr)
         return REFUSED
@@ -76,11 +76,11 @@ def _status(request: Request) -> int:
     return OK
 
 
-def _plan(request: Request) -> int:
+def _plan(request: Request, corpus: Corpus | None) -> int:
     from rnn_study import scheduling
 
     study, execution = request.study, request.execution
-    plan = scheduling.plan(study, execution)
+    plan = scheduling.plan(study, execution, corpus)
     proposed = None
     if plan.searches:
         # imports matplotlib, which makes a folder in the home

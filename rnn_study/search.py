@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -165,12 +165,14 @@ class Rule:
     def to_json(self) -> str:
         """What a worker needs, which knows the task."""
         thresholds = {str(epoch): value for epoch, value in self.thresholds.items()}
-        return json.dumps({"objective": self.objective, "thresholds": thresholds})
+        about = {"objective": self.objective, "baseline": self.baseline}
+        return json.dumps(about | {"thresholds": thresholds})
 
     @classmethod
     def from_json(cls, text: str, metric: Metric, limit: int) -> Rule:
         about: dict[str, Any] = json.loads(text)
         thresholds = {int(epoch): value for epoch, value in about["thresholds"].items()}
+        metric = replace(metric, baseline=about["baseline"])
         return cls(about["objective"], metric, limit, thresholds)
 
     def judge(self, courses: Sequence[Course]) -> Result | None:
@@ -209,6 +211,12 @@ class Rule:
         return float(ordered[cut : len(ordered) - cut].mean())
 
     @property
+    def baseline(self) -> float:
+        """The value of an answer that takes no notice of the input."""
+        assert self.metric.baseline is not None  # `texts.metric` has it
+        return self.metric.baseline
+
+    @property
     def maximises(self) -> bool:
         """Whether a larger objective is better."""
         return self.objective == "solved" or self.metric.larger_is_better
@@ -224,13 +232,13 @@ class Rule:
     def _best(self, history: History, epoch: int) -> float:
         values = history[self.metric.column][:epoch]
         finite = values[np.isfinite(values)]
-        best = self.metric.best(finite) if len(finite) else self.metric.baseline
+        best = self.metric.best(finite) if len(finite) else self.baseline
         return self._checked(best, self._diverged(history, epoch))
 
     def _last(self, history: History) -> float:
         values = history[self.metric.column]
         finite = values[np.isfinite(values)]
-        last = float(finite[-1]) if len(finite) else self.metric.baseline
+        last = float(finite[-1]) if len(finite) else self.baseline
         return self._checked(last, self._diverged(history, self.limit))
 
     def _checked(self, value: float, diverged: bool) -> float:
@@ -238,7 +246,7 @@ class Rule:
         if not diverged:
             return value
         pick = min if self.metric.larger_is_better else max
-        return float(pick(value, self.metric.baseline))
+        return float(pick(value, self.baseline))
 
 
 def rung_epochs(limit: int) -> list[int]:
@@ -257,7 +265,7 @@ def next_rule(search: Search, metric: Metric, limit: int, earlier: Sequence[Resu
     whole = [result.objective for result in earlier if result.stopped is None]
     if search.stop == "never" or len(earlier) < FEWEST:
         return rule
-    start = 0.0 if search.objective == "solved" else metric.baseline
+    start = 0.0 if search.objective == "solved" else rule.baseline
     best = max(whole) if rule.maximises else min(whole)
     begun = start + BEGUN * (best - start)
     missed = -math.inf if rule.maximises else math.inf

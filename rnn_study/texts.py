@@ -14,7 +14,7 @@ from typing import Any
 from rnn_study import storage
 from rnn_study.config import Study
 from rnn_study.errors import require
-from rnn_study.tasks import TASKS, grammar
+from rnn_study.tasks import TASKS, Metric, grammar
 from rnn_study.tasks.corpus import Corpus, corpus_id, read_texts, tokenise
 
 
@@ -48,6 +48,21 @@ def prepare(study: Study, data: Path | None, corpora: str) -> tuple[Study, Corpu
     for word in study.words:
         corpus.token("words", word, sizes["vocabulary"])
     return replace(study, corpus=corpus.id, **sizes), corpus
+
+
+def metric(study: Study, corpus: Corpus | None) -> Metric:
+    """The metric of a study's task, with the baseline of its text: the frequencies of the words.
+
+    `study`, `corpus`: as `prepare` returns them. Raises InvalidInput where learning rates are to be
+    searched and the text is missing.
+    """
+    known = TASKS[study.task].metric
+    if corpus is None:
+        needed = known.baseline is None and bool(study.searches())
+        require(not needed, "corpus", corpus, "give the text, whose baseline a search needs")
+        return known
+    sizes = (study.vocabulary, study.train_size, study.val_size)
+    return replace(known, baseline=corpus.perplexity_of_frequencies(*sizes))
 
 
 def save(corpus: Corpus, corpora: str) -> None:

@@ -55,7 +55,11 @@ def finish(agenda: Agenda, order: np.random.Generator, at_once: int, most: int =
 def fresh(study: Study = STUDY, size: int = 4, finished=(), known=None) -> Agenda:
     known = known or {}
     return Agenda(
-        study, size, finished, lambda trials: {t.id: known[t.id] for t in trials if t.id in known}
+        study,
+        ACCURACY,
+        size,
+        finished,
+        lambda trials: {t.id: known[t.id] for t in trials if t.id in known},
     )
 
 
@@ -167,7 +171,7 @@ class TestProposals:
     def first(self, **changes) -> list[float]:
         search = replace(STUDY.searches()["lstm", 50], **changes)
         study = replace(STUDY, learning_rate=search)
-        return [p.rate for p in Proposals(study, ("lstm", 50)).round]
+        return [p.rate for p in Proposals(study, ("lstm", 50), ACCURACY).round]
 
     def test_the_first_are_spread_over_the_range_and_have_four_digits(self):
         for seed in range(20):
@@ -177,12 +181,13 @@ class TestProposals:
             assert all(float(f"{rate:.4g}") == rate for rate in rates)
 
     def test_another_seed_or_condition_has_others(self):
-        other = [p.rate for p in Proposals(STUDY, ("lstm", 53)).round]
+        other = [p.rate for p in Proposals(STUDY, ("lstm", 53), ACCURACY).round]
         assert len({*self.first(), *self.first(seed=1), *other}) == 12
 
     def test_the_winner_is_best_for_every_seed_not_for_one(self):
         """Equal interquartile means: the one whose seeds all do well."""
-        search = Proposals(replace(STUDY, learning_rate=Search(1e-4, 1e-1, 2, 4)), ("lstm", 50))
+        study = replace(STUDY, learning_rate=Search(1e-4, 1e-1, 2, 4))
+        search = Proposals(study, ("lstm", 50), ACCURACY)
         lucky, robust = search.round
         values = {lucky.number: (0.3, 0.9, 0.9, 0.9), robust.number: (0.9, 0.9, 0.9, 0.9)}
         known = {

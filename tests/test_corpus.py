@@ -47,6 +47,13 @@ def test_a_smaller_vocabulary_has_the_most_frequent_words_and_the_rest_is_unknow
         corpus.token("words", "a", 3)
 
 
+def test_the_frequencies_of_words_have_a_perplexity():
+    corpus = tokenise(TEXTS)  # <unk> 2, <eos> 3, b 2; b, <unk>, <eos> are to be told
+    found = corpus.perplexity_of_frequencies(3, 0, 0)
+    assert found == pytest.approx((10 / 3 * 10 / 3 * 10 / 4) ** (1 / 3))
+    assert corpus.perplexity_of_frequencies(3, 1, 1) == pytest.approx(4)  # <unk> 1; b
+
+
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [

@@ -15,6 +15,7 @@ from small import TRIAL, results
 from rnn_study.config import Pack, Trial
 from rnn_study.errors import InvalidInput
 from rnn_study.search import FIRST_SEED, Course, Result, Rule, Search, next_rule, rung_epochs
+from rnn_study.tasks import TASKS
 from rnn_study.training import Checkpoints
 from rnn_study.worker import train_pack
 
@@ -122,6 +123,16 @@ class TestStopping:
         assert set(next_rule(Search(1e-4, 1e-1), ACCURACY, 16, slow).thresholds) == {8}
         errors = [Result(0.1, None, {2: 0.48, 4: 0.41, 8: 0.2}, (), ())] * 4
         assert set(next_rule(Search(1e-4, 1e-1), ERROR, 16, errors).thresholds) == {8}
+
+    def test_a_text_has_a_baseline_of_its_own_also_in_a_worker(self):
+        metric = replace(TASKS["language"].metric, baseline=25.0)
+        search, rungs = Search(1e-4, 1e-1), {2: 24.0, 4: 18.0, 8: 6.0}
+        earlier = [Result(4.4, None, rungs, (), ())] * 4
+        rule = next_rule(search, metric, 16, earlier)
+        assert rule.thresholds == {4: 18.0, 8: 6.0}
+        assert Rule.from_json(rule.to_json(), TASKS["language"].metric, 16) == rule
+        lost = history(9.0, 7.0, column="val_perplexity", limit=16, diverged=True)
+        assert rule.judge([lost]).objective == 25.0
 
     @pytest.mark.parametrize("limit", [1, 2, 3, 10, 15_000])
     def test_rungs_lie_before_the_last_epoch(self, limit):

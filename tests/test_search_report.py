@@ -31,7 +31,7 @@ def empty(trials) -> dict:
 
 def drive(watching) -> Agenda:
     """A search from its plan to its end, as a listener tells it."""
-    agenda = Agenda(STUDY, 6, set(), empty)
+    agenda = Agenda(STUDY, ACCURACY, 6, set(), empty)
     watching.plan(STUDY, agenda.ready, agenda.earlier)
     while (job := agenda.next()) is not None:
         watching.started(job.pack)
@@ -103,7 +103,7 @@ class TestProgress:
     def test_the_live_table_names_the_rates(self):
         console = Console(file=io.StringIO(), width=120, force_terminal=True, height=30)
         shown = Progress(console, Clock())
-        agenda = Agenda(STUDY, 3, set(), empty)
+        agenda = Agenda(STUDY, ACCURACY, 3, set(), empty)
         shown._tally = Tally(Clock())
         shown._tally.plan(STUDY, agenda.ready, 0)
         job = agenda.next()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from searched import STUDY
+from searched import ACCURACY, STUDY
 from small import TRIAL, trials
 
 from rnn_study.config import packs
@@ -68,7 +68,7 @@ def test_without_a_gpu_to_be_seen_its_memory_must_be_told(monkeypatch):
 
 @pytest.mark.parametrize("size", [4, lambda trial, due: 4, lambda trial, due: -(-due // 2)])
 def test_proposals_of_a_search_stay_whole_whatever_the_size(size):
-    agenda = Agenda(STUDY, size, (), lambda trials: {})
+    agenda = Agenda(STUDY, ACCURACY, size, (), lambda trials: {})
     jobs = [job for job in iter(agenda.next, None) if job.rule or job.purpose == "search"]
     assert jobs
     for job in jobs:

@@ -12,6 +12,8 @@ from texts import TRIAL
 from rnn_study import texts
 from rnn_study.config import Study
 from rnn_study.errors import InvalidInput
+from rnn_study.scheduling.agenda import Agenda
+from rnn_study.search import Search
 from rnn_study.training.footprint import footprint
 from rnn_study.training.streams import streams_of
 
@@ -44,6 +46,17 @@ def test_of_each_text_all_is_read_or_what_was_asked_for(data):
             assert streams[split].steps == (asked.get(size) or there) // trial.batch - 1
     more = replace(TRIAL, test_size=TRIAL.test_size + 100)
     assert footprint(more).data == footprint(TRIAL).data + 400 and more.id != TRIAL.id
+
+
+def test_the_baseline_of_a_text_is_that_of_its_words(data):
+    study, corpus = texts.prepare(STUDY, data, str(data / "corpora"))
+    assert texts.metric(study, corpus).baseline == pytest.approx(5, rel=0.1)  # five, equally often
+    searching = replace(study, learning_rate=Search(1e-4, 1e-1))
+    assert texts.metric(study, None).baseline is None
+    with pytest.raises(InvalidInput, match="corpus: None is not allowed; give the text"):
+        texts.metric(searching, None)
+    search = Agenda(searching, texts.metric(searching, corpus), 4, (), lambda _: {})
+    assert search.searches["lstm", 7].rule.baseline == texts.metric(study, corpus).baseline
 
 
 @pytest.mark.parametrize("split", WORDS)

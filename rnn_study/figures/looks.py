@@ -155,12 +155,12 @@ def metric_axis(
     ax.set_ylabel(name, fontsize=TEXT)
     ax.tick_params(labelsize=SMALL)
     ax.spines[["top", "right"]].set_visible(False)
-    baseline = baseline and bool(metric.baseline_name)
-    if baseline:
-        ax.axhline(metric.baseline, color="black", zorder=1, **DOTTED)
-    if baseline and name_it:
+    at = metric.baseline if baseline else None
+    if at is not None:
+        ax.axhline(at, color="black", zorder=1, **DOTTED)
+    if at is not None and name_it:
         ax.annotate(
-            metric.baseline_name, (1, metric.baseline), (3, 0), annotation_clip=False,
+            metric.baseline_name, (1, at), (3, 0), annotation_clip=False,
             xycoords=("axes fraction", "data"), va="center", textcoords="offset points",
             fontsize=SMALL,
         )  # fmt: skip

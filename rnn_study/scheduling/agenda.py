@@ -14,6 +14,7 @@ from typing import Any
 from rnn_study.config import Condition, Pack, Size, Study, Trial, packs
 from rnn_study.scheduling.proposals import Lookup, Proposals
 from rnn_study.search import Course
+from rnn_study.tasks import Metric
 from rnn_study.tracking import CONFIRMATION, GRID, SEARCH
 from rnn_study.trials import most_in_pack
 
@@ -38,10 +39,18 @@ class Agenda:
     """The packs of a study that are due, one after the other."""
 
     def __init__(
-        self, study: Study, pack_size: int | Size, finished: Collection[str], lookup: Lookup
+        self,
+        study: Study,
+        metric: Metric,
+        pack_size: int | Size,
+        finished: Collection[str],
+        lookup: Lookup,
     ) -> None:
-        """Goes through all that is known already. `finished`: ids of trials that have finished."""
-        self.searches = {each: Proposals(study, each) for each in study.searches()}
+        """Goes through all that is known already.
+
+        `metric`: as `texts.metric` gives it; `finished`: ids of trials that have finished.
+        """
+        self.searches = {each: Proposals(study, each, metric) for each in study.searches()}
         self.earlier = 0
         """Trials that were found finished or stopped."""
         self._study, self._size = study, pack_size

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
+from rnn_study import texts
 from rnn_study.config import Condition, Pack, Study, Trial
 from rnn_study.execution import Execution
 from rnn_study.scheduling.agenda import Agenda
@@ -20,6 +21,7 @@ from rnn_study.scheduling.cluster import (
 )
 from rnn_study.scheduling.sizes import pack_sizes
 from rnn_study.search import Search
+from rnn_study.tasks.corpus import Corpus
 from rnn_study.tracking import Results, finished_trials
 
 _SHARE_IN_PRODUCTS = 0.3
@@ -54,8 +56,8 @@ class Plan:
     """A guess of the time that remains, at most; None where packs train on a GPU."""
 
 
-def plan(study: Study, execution: Execution) -> Plan:
-    """The plan of `run(study, execution)`. Joins a running cluster; starts and writes nothing."""
+def plan(study: Study, execution: Execution, corpus: Corpus | None = None) -> Plan:
+    """The plan of `run`, of the same. Joins a running cluster; starts and writes nothing."""
     if address(execution) is None:
         resources = local_resources(execution)
     else:
@@ -64,8 +66,8 @@ def plan(study: Study, execution: Execution) -> Plan:
     uri = execution.resolved_tracking_uri
     lookup = Results(uri, study.name)
     require_device(study, resources)
-    sizes = pack_sizes(execution, resources)
-    agenda = Agenda(study, sizes, finished_trials(uri, study), lookup)
+    sizes, finished = pack_sizes(execution, resources), finished_trials(uri, study)
+    agenda = Agenda(study, texts.metric(study, corpus), sizes, finished, lookup)
     line = resources.describe(execution)
     searches = [
         Searching(condition, search.search, len(search.done), best[0].rate if best else None)

@@ -21,7 +21,7 @@ from optuna.trial import TrialState
 from rnn_study.config import Condition, Study, Trial
 from rnn_study.randomness import generator
 from rnn_study.search import Course, Result, Rule, Search, next_rule
-from rnn_study.tasks import TASKS
+from rnn_study.tasks import Metric
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)  # it would name each study and each best
 
@@ -46,12 +46,17 @@ class Proposals:
     """A condition's search: `round` is what is to be tried, until `advance` makes the next."""
 
     def __init__(
-        self, study: Study, condition: Condition, sampler: BaseSampler | None = None
+        self,
+        study: Study,
+        condition: Condition,
+        metric: Metric,
+        sampler: BaseSampler | None = None,
     ) -> None:
-        """`sampler`: what proposes, unless it is the estimator that all studies use."""
+        """`metric`: as `texts.metric` gives it. `sampler`: what proposes, unless it is the
+        estimator that all studies use."""
         self.condition = condition
         self.search = study.searches()[condition]
-        self.metric = TASKS[study.task].metric
+        self.metric = metric
         self.done: list[tuple[Proposal, Result]] = []
         self.round: list[Proposal] = []
         """The proposals that are being tried; none once the search is over."""

@@ -91,7 +91,8 @@ def run(
 ) -> Report:
     """Trains every trial of `study` that has not finished, and returns all of them.
 
-    `corpus`: the text that it reads, which is put where the packs find it. Finished trials are
+    `corpus`: the text that it reads, which is put where the packs find it, unless it is there; a
+    search asks for it. Finished trials are
     never trained again; others go on from their checkpoints. Raises InvalidInput before anything is
     created; Away where MLflow or a bucket stays away before or after the training; and Interrupted
     where it does meanwhile, on SIGINT, on SIGTERM and when Ray dies, after the unfinished runs are
@@ -108,6 +109,7 @@ def run(
             stack.enter_context(connection(execution)) if joins else local_resources(execution)
         )
         require_device(study, resources)
+        metric = texts.metric(study, corpus)
         sizes = pack_sizes(execution, resources)
         tracker = Tracker(uri, study, execution.folder / "artifacts", place=execution.place)
         folder = prepare_storage(execution, study)
@@ -119,7 +121,7 @@ def run(
         if corpus is not None:
             texts.save(corpus, execution.corpora)
         finished = tracker.finished()
-        agenda = Agenda(study, sizes, finished, Results(uri, study.name))
+        agenda = Agenda(study, metric, sizes, finished, Results(uri, study.name))
         left = remaining(agenda, execution, resources)
         if left is not None and left > LONG:
             _log.warning(

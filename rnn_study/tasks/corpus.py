@@ -52,6 +52,15 @@ class Corpus:
         tokens = self.tokens[split][: size or None]
         return np.where(tokens < vocabulary, tokens, 0)
 
+    def perplexity_of_frequencies(self, vocabulary: int, train_size: int, val_size: int) -> float:
+        """Of the validation text, to an answer that knows how often words are in the training text.
+
+        Every word counts once more than it is there. Vocabulary and sizes as in `read`.
+        """
+        counts = 1 + np.bincount(self.read("train", vocabulary, train_size), minlength=vocabulary)
+        nats = -np.log(counts / counts.sum())
+        return float(np.exp(nats[self.read("valid", vocabulary, val_size)].mean()))
+
     def token(self, name: str, word: str, vocabulary: int) -> int:
         """The token of a word. InvalidInput, which names the setting `name`, where it has none."""
         token = self.numbers.get(word, len(self.words))

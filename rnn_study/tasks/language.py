@@ -33,8 +33,8 @@ class Language(Task):
         name="perplexity",
         title="perplexity",
         larger_is_better=False,
-        baseline=33_278.0,
-        baseline_name="",  # the text decides what takes no notice of the input
+        baseline=None,  # `texts.metric` has that of a text
+        baseline_name="",
         logarithmic=True,
         digits=3,
         precision=0.05,

@@ -17,8 +17,8 @@ class Metric:
     title: str
     """In words, for people."""
     larger_is_better: bool
-    baseline: float
-    """The value of an answer that takes no notice of the input."""
+    baseline: float | None
+    """The value of an answer that takes no notice of the input; None: a text has its own."""
     baseline_name: str
     """Such an answer in a word or two, beside its line in figures; empty: it has no line."""
     goal: float | None = None
@@ -71,7 +71,10 @@ class Metric:
     @property
     def width(self) -> float:
         """Of an interval that is narrow enough: a share of the value where `relative`."""
-        return self.baseline / 5 if self.precision is None else self.precision
+        if self.precision is not None:
+            return self.precision
+        assert self.baseline is not None
+        return self.baseline / 5
 
     def rounded(self, value: float) -> float:
         """The value to four decimals, or to four significant digits."""
