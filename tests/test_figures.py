@@ -252,6 +252,21 @@ class TestHistories:
         assert_all_is_inside(figure)
 
 
+def test_of_texts_that_repeat_every_look_is_a_dot_and_nothing_else(ax: Axes) -> None:
+    after = {"lstm": [10, np.nan, np.nan, np.nan], "orthogonal": [0, 5, 7, 12]}
+    rows = [
+        {"cell": cell, "epoch": epoch, "repeats_after": value, "watched": 1900}
+        for cell, values in after.items()
+        for epoch, value in zip((15, 15, 30, 30), values, strict=True)
+    ]
+    figures.language.repetition(pd.DataFrame(rows), ax)
+    assert legend(ax) == ["LSTM", "orthogonal"]
+    *of_cells, top = ax.get_lines()
+    assert [[*line.get_ydata()] for line in of_cells] == [[11, *[1901] * 3], [1, 6, 8, 13]]
+    assert {line.get_linestyle() for line in of_cells} == {"None"}
+    assert set(top.get_ydata()) == {1901}
+
+
 def test_a_cell_is_one_line_though_a_search_found_a_rate_for_each_length(ax: Axes) -> None:
     runs = searched()
     figures.metric_by_length(runs, ax)

@@ -78,13 +78,13 @@ def repetition(rows: Any, ax: Axes) -> Axes:
     epochs = np.unique(rows["epoch"]) if len(rows) else np.array([1])
     apart = 0.08 * np.diff(epochs).min(initial=epochs[-1])
     for place, cell in enumerate(cells):
-        of_cell = rows[rows["cell"] == cell]
-        at = of_cell["epoch"] + (place - (len(cells) - 1) / 2) * apart
-        style: dict[str, Any] = {"color": look(cell).colour, "marker": look(cell).marker}
-        after = of_cell["repeats_after"].fillna(top) + 1
-        ax.plot(at, after, linestyle="", markersize=3, alpha=0.5, markeredgewidth=0, **style)
-        middle = after.groupby(of_cell["epoch"]).median()
-        ax.plot(middle.index, middle, color=style["color"], linewidth=1.2, label=label(cell))
+        texts = rows[rows["cell"] == cell]
+        at = texts["epoch"] + (place - (len(cells) - 1) / 2) * apart
+        after = texts["repeats_after"].fillna(top) + 1
+        ax.plot(
+            at, after, linestyle="", markersize=3, alpha=0.5, markeredgewidth=0,
+            color=look(cell).colour, marker=look(cell).marker, label=label(cell),
+        )  # fmt: skip
     ax.set_yscale("log")
     ax.axhline(top + 1, color=INK, linewidth=0.6, linestyle=":")
     ax.annotate(
