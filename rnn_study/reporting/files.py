@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 from rnn_study import aggregate, figures
 from rnn_study.figures.looks import setting
 from rnn_study.reporting import tables
-from rnn_study.reporting.tables import GAP, Shown, interval, number, words
+from rnn_study.reporting.tables import GAP, Columns, Shown, as_text, interval, number, words
 from rnn_study.tasks import Metric
 from rnn_study.training.files import write_atomically
 
@@ -166,20 +166,15 @@ def _by_length(table: pd.DataFrame, metric: Metric) -> pd.DataFrame:
 
 def _by_condition(table: pd.DataFrame, metric: Metric) -> pd.DataFrame:
     """A table of seed sensitivity as text, with the columns that people compare."""
-    levels = table.index.to_frame(index=False).map(setting).rename(columns=words)
-    rows = table.to_dict("records")
-    Shows = dict[str, Callable[[Mapping[Any, Any]], str]]
-    count: Shows = {"seeds": lambda row: str(row["seeds"])}
-    speed: Shows = {}
+    count: Columns = {"seeds": lambda row: str(row["seeds"])}
+    speed: Columns = {}
     if metric.goal is not None:
         count = {
             "solved": lambda row: f"{row['solved']}/{row['seeds']}",
             "95% interval": lambda row: interval(row["share_low"], row["share_high"]),
         }
-        speed = {
-            "epochs to solve": _epochs,
-        }
-    shown: Shows = {
+        speed = {"epochs to solve": _epochs}
+    columns: Columns = {
         **count,
         "min": lambda row: number(row["min"], metric),
         "q1": lambda row: number(row["q1"], metric),
@@ -192,8 +187,7 @@ def _by_condition(table: pd.DataFrame, metric: Metric) -> pd.DataFrame:
         "diverged": lambda row: str(row["diverged"]),
         "missing": lambda row: str(row["failed"] + row["unfinished"]),
     }
-    columns = {title: [show(row) for row in rows] for title, show in shown.items()}
-    return pd.concat([levels, pd.DataFrame(columns)], axis="columns")
+    return as_text(table, columns)
 
 
 def _flat(table: pd.DataFrame) -> pd.DataFrame:

@@ -22,6 +22,10 @@ SHARE_WIDTH: Final = 0.2
 """The interval of a share solved that `seeds_needed` is asked for."""
 
 
+Columns = dict[str, Callable[[Mapping[Any, Any]], str]]
+"""Titles, and what a row shows there."""
+
+
 class Shown(NamedTuple):
     """A table of `aggregate`, and how it reads."""
 
@@ -46,7 +50,7 @@ def tables(runs: pd.DataFrame) -> dict[str, Shown]:
 
 def attractors(table: pd.DataFrame) -> Shown:
     """What attractors did, over the seeds of each condition."""
-    columns: _Columns = {
+    columns: Columns = {
         "seeds": lambda row: str(row["seeds"]),
         "one fixed point": lambda row: str(row["single"]),
         "its 95% interval": lambda row: interval(row["single_low"], row["single_high"]),
@@ -61,13 +65,13 @@ def attractors(table: pd.DataFrame) -> Shown:
         "Neimark-Sacker: seeds in which a fixed point lost its stability to an oscillation. At the "
         "end: the most common attractor. Intervals are exact (Clopper-Pearson)."
     )
-    return Shown(table, _text(table, columns), note)
+    return Shown(table, as_text(table, columns), note)
 
 
 def cell_summary(table: pd.DataFrame, metric: Metric) -> Shown:
     """Cells over all lengths."""
     solved = {"solved": lambda row: f"{row['solved']}/{row['seeds']}"}
-    columns: _Columns = {
+    columns: Columns = {
         "lengths": lambda row: str(row["lengths"]),
         **(solved if metric.goal is not None else {"seeds": lambda row: str(row["seeds"])}),
         "IQM": lambda row: number(row["iqm"], metric),
@@ -78,12 +82,12 @@ def cell_summary(table: pd.DataFrame, metric: Metric) -> Shown:
         "which count alike, with a 95% interval by bootstrap, stratified by length. Missing where "
         "a cell has no finished seed at a length; the interval, where it has fewer than six."
     )
-    return Shown(table, _text(table, columns), note)
+    return Shown(table, as_text(table, columns), note)
 
 
 def cell_comparison(table: pd.DataFrame, metric: Metric, rates: bool) -> Shown:
     """Pairs of cells; with their learning rates where `rates`."""
-    columns: _Columns = {
+    columns: Columns = {
         "better": lambda row: fraction(row["probability"]),
         "95% interval": lambda row: interval(row["low"], row["high"]),
     }
@@ -97,7 +101,7 @@ def cell_comparison(table: pd.DataFrame, metric: Metric, rates: bool) -> Shown:
         note += (
             " Log-rank p: that both solve at the same pace; adjusted for the number of rows (Holm)."
         )
-    text = _text(table, columns)
+    text = as_text(table, columns)
     hidden = [] if rates else ["learning rate", "other learning rate"]
     return Shown(table, text.drop(columns=hidden), note)
 
@@ -106,11 +110,11 @@ def seeds_needed(runs: pd.DataFrame, metric: Metric) -> Shown:
     """How many seeds the intervals need."""
     wanted = f"{metric.width:.0%}" if metric.relative else f"{metric.width:g}"
     table = aggregate.seeds_needed(runs, share_width=SHARE_WIDTH)
-    share: _Columns = {
+    share: Columns = {
         "share width": lambda row: fraction(row["share_width"]),
         f"seeds for {SHARE_WIDTH:g}": lambda row: _count(row["share_seeds"]),
     }
-    columns: _Columns = {
+    columns: Columns = {
         "seeds": lambda row: str(row["seeds"]),
         **(share if metric.goal is not None else {}),
         "IQM width": lambda row: number(row["iqm_width"], metric),
@@ -122,7 +126,7 @@ def seeds_needed(runs: pd.DataFrame, metric: Metric) -> Shown:
         + (", in % of it" if metric.relative else "")
         + (", and that of the share solved." if metric.goal is not None else ".")
     )
-    return Shown(table, _text(table, columns), note)
+    return Shown(table, as_text(table, columns), note)
 
 
 def variance_split(table: pd.DataFrame, metric: Metric) -> Shown:
@@ -138,7 +142,7 @@ def variance_split(table: pd.DataFrame, metric: Metric) -> Shown:
     def share(part: str) -> Callable[[Mapping[Any, Any]], str]:
         return lambda row: GAP if math.isnan(row[part]) else f"{row[part]:.0%}"
 
-    columns: _Columns = {
+    columns: Columns = {
         "data seeds": lambda row: str(row["data_seeds"]),
         "weight seeds": lambda row: str(row["weight_seeds"]),
         "left out": lambda row: str(row["left_out"]),
@@ -154,14 +158,10 @@ def variance_split(table: pd.DataFrame, metric: Metric) -> Shown:
         "weights, and to neither alone, with 95% intervals, and shares of the variance. Left out: "
         "finished runs that are not in the full grid of seeds."
     )
-    return Shown(table, _text(table, columns), note)
+    return Shown(table, as_text(table, columns), note)
 
 
-_Columns = dict[str, Callable[[Mapping[Any, Any]], str]]
-"""Titles, and what a row shows there."""
-
-
-def _text(table: pd.DataFrame, columns: _Columns) -> pd.DataFrame:
+def as_text(table: pd.DataFrame, columns: Columns) -> pd.DataFrame:
     """The index, as columns, and `columns` of each row."""
     levels = table.index.to_frame(index=False).map(setting).rename(columns=words)
     rows = table.to_dict("records")
