@@ -1,9 +1,10 @@
-"""Durations, counts and seeds, in words for people."""
+"""Durations, counts, cells, settings and trials, in words for people."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 from rnn_study.config import Trial
 
@@ -28,7 +29,25 @@ def count(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
 
 
-def label(trials: Sequence[Trial]) -> str:
+def label(cell: str) -> str:
+    """A cell's name for people: `stable_lstm` is "stable LSTM"."""
+    words = cell.split("_")
+    return " ".join(word.upper() if word in ("lstm", "gru", "rnn") else word for word in words)
+
+
+def named(trial: Trial) -> str:
+    """A trial in a line, for people: `stable LSTM, length 50, rate 0.01, seed 3`."""
+    return f"{label(trial.cell)}{trial.condition.removeprefix(trial.cell)}, seed {trial.seed}"
+
+
+def setting(value: Any) -> str:
+    """A setting's value as it is given on the command line."""
+    if isinstance(value, tuple):
+        return " ".join(map(setting, value)) or "none"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def described(trials: Sequence[Trial]) -> str:
     """Trials of one shape, for people: `lstm, length 50, seeds 0-3`."""
     return f"{trials[0].cell}, length {trials[0].length}, {seeds(trials)}"
 

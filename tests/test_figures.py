@@ -15,6 +15,7 @@ from matplotlib.lines import Line2D
 
 from rnn_study import aggregate, figures
 from rnn_study.figures import looks
+from rnn_study.phrases import setting
 from rnn_study.tasks import TASKS
 
 CELLS = ("lstm", "stable_lstm", "orthogonal")
@@ -247,7 +248,7 @@ class TestHistories:
         figure = figures.training_histories(histories_of(runs), runs)
         names = [text.get_text() for ax in figure.axes for text in ax.texts]
         assert names[0] == "LSTM\nlearning rate 0.1\nhidden 7"
-        assert looks.setting((500, 1000)) == "500 1000"
+        assert setting((500, 1000)) == "500 1000"
         assert len(names) == 4
         assert_all_is_inside(figure)
 

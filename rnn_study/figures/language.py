@@ -17,9 +17,10 @@ from matplotlib.ticker import MaxNLocator
 
 from rnn_study.cells import CELLS
 from rnn_study.config import Trial
-from rnn_study.figures.looks import SMALL, TEXT, label, look, named
+from rnn_study.figures.looks import SMALL, TEXT, look
 from rnn_study.figures.orbits import EPOCHS, INK, orbit_diagram_3d
 from rnn_study.figures.portraits import LAST, bar, chosen, limits, scale
+from rnn_study.phrases import label, named
 from rnn_study.training import Album
 from rnn_study.training.text_watch import FED_BACK, MEAN, answers, probes
 

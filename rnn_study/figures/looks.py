@@ -15,7 +15,6 @@ from matplotlib.legend_handler import HandlerTuple
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogFormatterSciNotation
 
-from rnn_study.config import Trial
 from rnn_study.tasks import Metric
 
 TEXT: Final = 9.0
@@ -48,24 +47,6 @@ SPARE: Final = (Look("#E69F00", "v"), Look("#56B4E9", "P"), Look("#000000", "p")
 def look(cell: str) -> Look:
     """The colour and marker of a cell; a cell without its own has a spare one, by its name."""
     return LOOKS.get(cell) or SPARE[zlib.crc32(cell.encode()) % len(SPARE)]
-
-
-def label(cell: str) -> str:
-    """A cell's name for people: `stable_lstm` is "stable LSTM"."""
-    words = cell.split("_")
-    return " ".join(word.upper() if word in ("lstm", "gru", "rnn") else word for word in words)
-
-
-def named(trial: Trial) -> str:
-    """A trial in a line, for people: `stable LSTM, length 50, rate 0.01, seed 3`."""
-    return f"{label(trial.cell)}{trial.condition.removeprefix(trial.cell)}, seed {trial.seed}"
-
-
-def setting(value: Any) -> str:
-    """A setting's value as it is given on the command line."""
-    if isinstance(value, tuple):
-        return " ".join(map(setting, value)) or "none"
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def kinds(seeds: Sequence[Any], metric: Metric) -> dict[str, Any]:

@@ -16,8 +16,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from rnn_study.config import Trial
-from rnn_study.figures.looks import LOOKS, SMALL, TEXT, named
+from rnn_study.figures.looks import LOOKS, SMALL, TEXT
 from rnn_study.figures.orbits import EPOCHS, orbit_diagram_3d
+from rnn_study.phrases import named
 from rnn_study.tasks import sequence_task
 from rnn_study.training import Album
 

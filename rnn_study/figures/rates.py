@@ -19,12 +19,12 @@ from rnn_study.figures.looks import (
     beside,
     dot,
     draw_seeds,
-    label,
     look,
     metric_axis,
     put_legend,
     shade,
 )
+from rnn_study.phrases import label
 
 SEARCH: Final = "search"
 """The `purpose` of runs that a search tried."""

@@ -30,14 +30,13 @@ from rnn_study.figures.looks import (
     ends,
     epoch_axis,
     kinds,
-    label,
     look,
     metric_axis,
     put_legend,
-    setting,
     shade,
     tint,
 )
+from rnn_study.phrases import label, setting
 from rnn_study.tasks import Metric
 
 

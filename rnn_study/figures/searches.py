@@ -10,17 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from rnn_study.cells import CELLS
-from rnn_study.figures.looks import (
-    DOTTED,
-    GREY,
-    TEXT,
-    dot,
-    label,
-    look,
-    metric_axis,
-    put_legend,
-    shade,
-)
+from rnn_study.figures.looks import DOTTED, GREY, TEXT, dot, look, metric_axis, put_legend, shade
+from rnn_study.phrases import label
 from rnn_study.tasks import Metric
 
 WORDS = {

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from rnn_study.config import Condition, Pack, Study, Trial
-from rnn_study.phrases import label
+from rnn_study.phrases import described
 from rnn_study.tasks import TASKS, Metric
 
 History = Mapping[str, np.ndarray]
@@ -118,7 +118,7 @@ class Tally:
 
     def label(self, trials: Sequence[Trial]) -> str:
         """Trials of a pack, for people, with their rates if those are searched."""
-        return label(trials) + self.rates(trials)
+        return described(trials) + self.rates(trials)
 
     def rates(self, trials: Sequence[Trial]) -> str:
         """`, rates 0.001, 0.01` of trials whose rates are searched, else nothing."""

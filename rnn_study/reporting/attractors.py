@@ -17,7 +17,7 @@ from rich.text import Text
 from rnn_study import aggregate, figures, statistics
 from rnn_study.config import Trial
 from rnn_study.dynamics import Kind
-from rnn_study.figures.looks import label
+from rnn_study.phrases import label
 from rnn_study.reporting import files, layout, tables, terminal
 from rnn_study.tasks import sequence_task
 from rnn_study.training import Album

@@ -19,8 +19,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from rnn_study import aggregate, figures
-from rnn_study.figures.looks import setting
+from rnn_study.phrases import setting
 from rnn_study.reporting import tables
+from rnn_study.reporting.layout import WORDS
 from rnn_study.reporting.tables import GAP, Columns, Shown, as_text, interval, number, words
 from rnn_study.tasks import Metric
 from rnn_study.training.files import write_atomically
@@ -231,7 +232,7 @@ def _rules(table: pd.DataFrame) -> str:
 
 
 def _side(column: Any) -> str:
-    return "left" if column in ("cell", "other") else "right"
+    return "left" if column in WORDS else "right"
 
 
 def _epochs(row: Mapping[Any, Any]) -> str:

@@ -19,10 +19,12 @@ from rich.text import Text
 
 from rnn_study import aggregate, figures, statistics
 from rnn_study.config import Trial
-from rnn_study.figures.looks import label
+from rnn_study.dynamics.portrait import STEPS
+from rnn_study.phrases import label
 from rnn_study.reporting import files, layout
 from rnn_study.reporting.attractors import Albums
 from rnn_study.reporting.tables import GAP, Shown, interval, number
+from rnn_study.tasks import TASKS
 from rnn_study.training import Album
 from rnn_study.training.text_watch import AFTER, CYCLE, FED_BACK, probes
 from rnn_study.training.watch import column
@@ -94,7 +96,7 @@ def repetitions(runs: pd.DataFrame, histories: Mapping[str, pd.DataFrame]) -> pd
     return pd.DataFrame(rows, columns=[*names_, "watched"])
 
 
-WATCHED: Final = 1900
+WATCHED: Final = TASKS["language"].transient + STEPS
 """Words of a fed-back text that are looked at: the transient, and the states that are kept."""
 
 
@@ -282,8 +284,8 @@ def _repetition(table: pd.DataFrame, epochs: pd.Series) -> Shown:
     )
     note = (
         "Texts in which every next word is the likeliest, from the zero state, over seeds and "
-        "first words: how many repeat themselves within 1,900 words; of these the medians of "
-        "the words before and of the cycle's, and the longest cycle."
+        f"first words: how many repeat themselves within {WATCHED:,} words; of these the medians "
+        "of the words before and of the cycle's, and the longest cycle."
     )
     return Shown(table, text, note)
 

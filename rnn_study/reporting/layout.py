@@ -10,8 +10,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-WORDS = ("cell", "device", "node", "seeds", "between", "objective")
-"""Columns of words, which begin at the left; numbers end at the right."""
+WORDS = ("cell", "other", "at the end", "device", "node", "between", "objective")
+"""Columns of words, which begin at the left in every table; numbers end at the right."""
 FOLDED = ("cell", "device", "node")
 """Columns whose words may be long."""
 

@@ -21,13 +21,13 @@ from PIL import Image
 
 from rnn_study import aggregate
 from rnn_study.config import Study, Trial
-from rnn_study.figures.looks import label
 from rnn_study.flags.again import options
 from rnn_study.flags.fields import explained
 from rnn_study.flags.words import written
-from rnn_study.phrases import count, seeds
+from rnn_study.phrases import count, label, seeds
 from rnn_study.reporting import files
 from rnn_study.reporting.files import Written, write_text
+from rnn_study.reporting.layout import WORDS
 from rnn_study.reporting.tables import Shown
 from rnn_study.search import Search
 
@@ -53,7 +53,6 @@ _TITLES: Final = {
     "repetition": "When fed-back text repeats itself",
     "last_repetition": "When fed-back text repeats itself, at the last look at each seed",
 }
-_LEFT: Final = ("cell", "other", "setting", "is", "at the end")
 
 
 class _Head(NamedTuple):
@@ -148,7 +147,7 @@ def _drawn(name: str, shown: Shown) -> _Table:
     """A table of `files`: its titles, equal neighbours of the upper level as one."""
     text = shown.text.map(lambda value: str(value).replace("$>$", ">"))
     columns = [column if isinstance(column, tuple) else (column,) for column in text.columns]
-    left = [column[-1] in _LEFT for column in columns]
+    left = [column[-1] in WORDS for column in columns]
     heads = []
     for level in range(text.columns.nlevels):
         names = [str(column[level]) for column in columns]

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 import pandas as pd
 
 from rnn_study import aggregate
-from rnn_study.figures.looks import setting
+from rnn_study.phrases import setting
 from rnn_study.tasks import Metric
 
 GAP: Final = "n/a"
