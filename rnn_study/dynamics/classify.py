@@ -7,7 +7,7 @@ from enum import IntEnum
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 
@@ -51,6 +51,10 @@ class Classification:
         """A part of the orbits."""
         return Classification(*(value[where] for value in vars(self).values()))
 
+    def cpu(self) -> Classification:
+        """The same on the host."""
+        return Classification(*(value.cpu() for value in vars(self).values()))
+
 
 def classify(
     orbit: Float[Tensor, "*orbits T D"],
@@ -64,7 +68,8 @@ def classify(
     - fixed point, cycle: it repeats itself to `closeness`, relative to the size of its states, or
       is still settling on a cycle, and deviations do not grow;
     - chaotic: it does not repeat and its largest exponent exceeds `tolerance` (nats per step);
-    - quasi-periodic: it neither repeats nor settles, and the exponent is zero to `tolerance`;
+    - quasi-periodic: it neither repeats nor settles, `stays` where it is, and the exponent is zero
+      to `tolerance`;
     - diverged: it is not finite;
     - undecided: the two disagree, as for an orbit that rests on an unstable fixed point, that has
       hardly begun to settle, or whose period exceeds `max_period` (at most a quarter of T).
@@ -90,7 +95,8 @@ def classify(
     ends = ~grows & (repeats | settles)
     kind = torch.full_like(found.nearest, Kind.UNDECIDED)
     kind[grows & ~repeats] = Kind.CHAOTIC
-    kind[(leading.abs() <= tolerance) & ~repeats & ~settles & wanders] = Kind.QUASI_PERIODIC
+    oscillates = ~repeats & ~settles & wanders & stays(flat)
+    kind[(leading.abs() <= tolerance) & oscillates] = Kind.QUASI_PERIODIC
     kind[ends & (found.nearest == 1)] = Kind.FIXED_POINT
     kind[ends & (found.nearest > 1)] = Kind.CYCLE
     kind[leading.isnan() | ~flat.isfinite().flatten(1).all(1)] = Kind.DIVERGED
@@ -103,6 +109,26 @@ def classify(
 _SETTLING = 0.8
 """An orbit settles if a half of it comes this many times nearer to repeating than the one before,
 and the later one to a twentieth of its size."""
+
+
+def stays(orbit: Float[Tensor, "n T D"]) -> Bool[Tensor, "n"]:
+    """Whether an orbit is at its end where it was at its beginning, and as wide: not what drifts.
+
+    Its first and last third overlap in every direction by half of the narrower, and their widths
+    differ by less than a tenth. Directions in which it hardly extends (a thousandth) do not count.
+    False of one at rest, which has no width.
+    """
+    third = orbit.shape[1] // 3
+    (low, high), (late_low, late_high) = (
+        (part.amin(1), part.amax(1)) for part in (orbit[:, :third], orbit[:, -third:])
+    )
+    width, late_width = high - low, late_high - late_low
+    overlap = torch.minimum(high, late_high) - torch.maximum(low, late_low)
+    extent = orbit.amax(1) - orbit.amin(1)
+    counts = extent > 1e-3 * extent.amax(-1, keepdim=True)
+    meets = ((overlap >= torch.minimum(width, late_width) / 2) | ~counts).all(-1)
+    widths = torch.stack((width.norm(dim=-1), late_width.norm(dim=-1)))
+    return meets & (widths.amin(0) > 0.9 * widths.amax(0))
 
 
 class _Repetition(NamedTuple):
