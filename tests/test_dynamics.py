@@ -172,6 +172,21 @@ class TestKinds:
         found = kinds_of(step, at(1, 1, 2), transient=500)
         assert (found.kind.item(), found.period.item()) == (Kind.FIXED_POINT, 1)
 
+    def test_of_what_drifts_are_undecided_and_of_a_rotation_quasi_periodic(self) -> None:
+        """However slowly: a state that shrinks, a spiral, and one that counts for ever."""
+
+        def kinds(step, members):
+            starts = 100 * normal(members, 1, 1, 2, dtype=F64)
+            return attractors(step, starts, 400).classes.kind.flatten().tolist()
+
+        rates = torch.tensor([0.999, 0.9995, 0.99999], dtype=F64)[:, None, None]
+        assert kinds(lambda x: rates * x, 3) == [Kind.UNDECIDED] * 3
+        spirals = torch.cat([rotation(1.0, size) for size in (0.999, 0.9995, 1.0)])
+        assert kinds(linear(spirals), 3) == [Kind.UNDECIDED] * 2 + [Kind.QUASI_PERIODIC]
+        # One part alternates while the other drifts, as in a network with a counter.
+        alternates, drifts = at(2, value=(1, -1)), at(2, value=(-0.5, 0))
+        assert kinds(lambda x: x * alternates + drifts, 1) == [Kind.UNDECIDED]
+
     def test_need_some_states(self) -> None:
         with pytest.raises(ValueError, match="3 states are too few"):
             classify(at(1, 1, 3, 1), at(1, 1, 1))
@@ -200,6 +215,36 @@ class TestAttractors:
         assert attractors(logistic(3.9), starts).count.item() == 1
         starts = at(1, 1, 1, 2, value=0.4) + torch.linspace(0, 0.2, 5, dtype=F64)[:, None]
         assert attractors(delayed_logistic(2.1), starts).count.item() == 1
+
+    def test_starts_that_still_settle_on_one_point_or_cycle_are_one_attractor(self) -> None:
+        """After 400 steps at these rates, from a hundred away, they are far apart."""
+        rates = torch.tensor([0.98, 0.99, 0.995, 0.997, 0.999], dtype=F64)[:, None, None]
+        starts = 1 + 100 * normal(5, 1, 4, 3, dtype=F64)
+        found = attractors(lambda x: 1 + rates * (x - 1), starts, 400)
+        assert found.count.flatten().tolist() == [1] * 5
+        assert found.classes.kind[:, 0, 0].tolist() == [1, 1, 1, 1, Kind.UNDECIDED]
+        spirals = torch.cat([rotation(angle, 0.99) for angle in (0.01, 0.3, 2.1)])
+        found = attractors(lambda x: 1 + linear(spirals)(x - 1), starts[:3, ..., :2], 400)
+        assert found.count.flatten().tolist() == [1] * 3
+        near = 1 + starts[:3, ..., :1].abs() / 100
+        opposite = attractors(lambda x: -x.sign() * (1 + rates[1:4] * (x.abs() - 1)), near, 400)
+        assert opposite.classes.period.unique().tolist() == [2]
+        assert opposite.count.flatten().tolist() == [1] * 3
+
+    def test_two_close_points_are_two_while_starts_are_farther_from_them_than_they_apart(
+        self,
+    ) -> None:
+        starts = at(1, 1, 4, 1, value=0) + at(4, 1, value=[[100.0], [-90.0], [80.0], [-70.0]])
+        found = attractors(lambda x: 5e-3 * x.sign() + 0.99 * (x - 5e-3 * x.sign()), starts, 400)
+        assert found.orbits.abs().min() > 0.02
+        assert found.label.flatten().tolist() == [0, 1, 0, 1]
+
+    def test_what_drifts_for_ever_is_one_and_not_the_main_one(self) -> None:
+        starts = torch.tensor([-900.0, -500.0, -10.0, 0.5], dtype=F64).reshape(1, 1, 4, 1)
+        found = attractors(lambda x: torch.where(x < 0, x - 1, 1 + 0.5 * (x - 1)), starts, 400)
+        assert found.label.flatten().tolist() == [0, 0, 0, 1]
+        assert found.main.kind.item() == Kind.FIXED_POINT
+        assert attractors(lambda x: x - 1, starts, 400).main.kind.item() == Kind.UNDECIDED
 
     def test_a_start_that_diverges_reaches_none(self) -> None:
         starts = torch.tensor([7.0, 0.3, 0.4], dtype=F64).reshape(1, 1, 3, 1)

@@ -10,7 +10,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from rnn_study.dynamics.classify import Classification, Kind, classify
+from rnn_study.dynamics.classify import Classification, Kind, classify, stays
+from rnn_study.dynamics.foresee import ends
 from rnn_study.dynamics.lyapunov import spread
 from rnn_study.dynamics.orbits import advance
 from rnn_study.dynamics.step import Read, Step, whole
@@ -21,7 +22,9 @@ class Attractors:
     """Where P starts per input went."""
 
     label: Int[Tensor, "S B P"]
-    """The attractor that a start reached, from 0 in the order of first arrival; -1: diverged."""
+    """The attractor that a start reached, from 0 in the order of first arrival; -1: diverged.
+
+    Starts that are undecided have labels too, of their own."""
     classes: Classification
     """The kind of each start's orbit, (S, B, P)."""
     orbits: Float[Tensor, "S B P T O"]
@@ -42,10 +45,15 @@ class Attractors:
     def main(self) -> Classification:
         """What most starts reached, (S, B): kind, period and exponent to report of a network.
 
-        Of the first start that reached it; a diverged one where all of them diverged.
+        Of the first start that reached it. Starts that are undecided reached nothing, and count
+        only where all are; a diverged one is taken where all of them diverged.
         """
-        widest = self.shares.argmax(-1, keepdim=True)
-        first = (self.label == widest).long().argmax(-1, keepdim=True)
+        starts = self.label.shape[-1]
+        weight = 1 + starts * (self.classes.kind != Kind.UNDECIDED)
+        labels = torch.arange(starts, device=self.label.device)
+        votes = (self.label[..., None] == labels) * weight[..., None]
+        widest = votes.sum(-2).argmax(-1, keepdim=True)
+        first = ((self.label == widest) * weight).argmax(-1, keepdim=True)
         each = vars(self.classes).values()
         return Classification(*(value.gather(-1, first).squeeze(-1) for value in each))
 
@@ -64,12 +72,14 @@ def attractors(
 
     The shares of the starts estimate the basins of attraction, weighted as the starts were drawn.
     Two orbits lie on the same attractor if their periods are equal and they visit the same places:
-    fixed points and cycles to `nearness`, relative to the size of their states; those without a
-    period if they pass one another about as closely as themselves, or to a twentieth of their
-    extent. Orbits are compared by what
-    `read` sees, which has to tell states apart; of many dimensions a few will do. The largest
-    exponent is a mean over the `steps` that are kept, from two neighbouring orbits (Benettin,
-    Galgani and Strelcyn, Physical Review A 14, 1976); `tolerance` is that of `classify`.
+    fixed points and cycles to `nearness`, relative to the size of their states, or where they will
+    be when they have settled, as closely as `ends` foresees it; those without a period if they pass
+    one another about as closely as themselves, or to a twentieth of their extent. What drifts is
+    undecided, and compared by its end too; several are one where that cannot be foreseen.
+    Orbits are compared by what `read` sees, which has to tell states apart; of many dimensions a
+    few will do. The largest exponent is a mean over the `steps` that are kept, from two
+    neighbouring orbits (Benettin, Galgani and Strelcyn, Physical Review A 14, 1976); `tolerance` is
+    that of `classify`.
     """
     lead = min(transient, steps // 4)  # until neighbours have found the direction they part in
     seats = starts.shape[1:3]
@@ -84,9 +94,10 @@ def attractors(
     exponents = (total / steps).unflatten(1, seats)[..., None]
     classes = classify(visited, exponents, tolerance)
     label = torch.full(starts.shape[:3], -1, dtype=torch.long)
+    hosted, kinds = visited.cpu(), classes.cpu()  # once, not for every comparison
     for s in range(starts.shape[0]):
         for b in range(starts.shape[1]):
-            label[s, b] = _labels(visited[s, b], classes[s, b], nearness)
+            label[s, b] = _labels(hosted[s, b], kinds[s, b], nearness)
     return Attractors(label.to(starts.device), classes, visited)
 
 
@@ -117,15 +128,17 @@ def _labels(
     """Each orbit against the first orbit of every attractor found so far."""
     label = torch.full((len(orbits),), -1, dtype=torch.long)
     left = classes.kind != Kind.DIVERGED
+    # What is undecided because it drifts is compared by where it goes, as what settles.
+    drifts = (classes.kind == Kind.UNDECIDED) & ~stays(orbits)
+    period = classes.nearest.where(drifts, classes.period)
     count = 0
     while left.any():
         first = int(left.nonzero()[0, 0])
-        period = int(classes.period[first])
-        kin = left & (classes.period == period)
+        kin = left & (classes.period == classes.period[first]) & (drifts == drifts[first])
         same = torch.zeros_like(left)
-        same[kin] = _same(orbits[first], orbits[kin], period, nearness)
+        same[kin] = _same(orbits[first], orbits[kin], int(period[first]), nearness)
         same[first] = True
-        label[same.cpu()] = count
+        label[same] = count
         left &= ~same
         count += 1
     return label
@@ -136,10 +149,7 @@ def _same(
 ) -> Bool[Tensor, "Q"]:
     """Whether the others visit the places of `one`."""
     if period:
-        here, there = one[-period:], others[:, -period:]
-        farthest = torch.cdist(there, here).amin(-1).amax(-1)
-        # What still settles lies as far from its end as its last steps show, or somewhat farther.
-        return farthest <= nearness * one.abs().amax() + 10 * _drift(others, period)
+        return _same_end(one, others, period, nearness)
     among = torch.cdist(one, one)
     # An orbit near resonance returns to the same few places: what lies between them is as near as
     # a twentieth of its extent.
@@ -149,7 +159,23 @@ def _same(
     return torch.cdist(others, one[None]).amin(-1).median(-1).values <= near
 
 
-def _drift(orbits: Float[Tensor, "Q T O"], period: int) -> Float[Tensor, "Q"]:
-    """How far the last period has moved."""
-    last = orbits[:, -period:] - orbits[:, -2 * period : -period]
-    return last.norm(dim=-1).amax(-1)
+def _same_end(
+    one: Float[Tensor, "T O"], others: Float[Tensor, "Q T O"], period: int, nearness: float
+) -> Bool[Tensor, "Q"]:
+    """Whether the others end at the points of `one`, a fixed point or cycle.
+
+    Those that are not there yet are compared by where they will be, as far as that can be foreseen:
+    two are different only if they end farther apart than it may err.
+    """
+    near = nearness * one.abs().amax()
+    same = _apart(others[:, -period:], one[-period:]) <= near
+    if not same.all():
+        here, there = ends(one[None], period), ends(others[~same], period)
+        doubt = 10 * (here.error + there.error)
+        same[~same] = ~(_apart(there.places, here.places[0]) > near + doubt)  # NaN: no telling
+    return same
+
+
+def _apart(others: Float[Tensor, "Q p O"], one: Float[Tensor, "p O"]) -> Float[Tensor, "Q"]:
+    """How far the farthest point of each cycle is from the nearest of `one`."""
+    return torch.cdist(others, one).amin(-1).amax(-1)
