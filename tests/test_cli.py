@@ -166,7 +166,7 @@ class TestHelp:
             assert f" --{field.name.replace('_', '-')} " in help
         text = " ".join(help.replace("\N{BOX DRAWINGS LIGHT VERTICAL}", " ").split())
         assert "Sequence lengths, time steps. (default: 50)" in text
-        assert "several numbers mean those; a:b means a to b - 1. (default: 2)" in text
+        assert "several numbers mean those, a:b means a to b - 1. (default: 2)" in text
         assert "(default: lstm=0.01 stable_lstm=0.01 orthogonal=0.003)" in text
         assert "Seconds between two checkpoints of a pack. (default: 30)" in text
         assert "None" not in text
