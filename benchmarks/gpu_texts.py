@@ -22,7 +22,7 @@ from plain_language_model import Plain, plain_losses
 from rnn_study.config import Pack, Trial
 from rnn_study.randomness import generator
 from rnn_study.tasks.corpus import Corpus
-from rnn_study.training import bytes_per_member, train
+from rnn_study.training import footprint, train
 from rnn_study.training.reading import Reading
 from rnn_study.training.replayed_reading import ReplayedReading
 from rnn_study.training.streams import Streams
@@ -82,7 +82,8 @@ def text_memory(setting: Setting, notes: Notes) -> None:
         write(setting, folder)
         for cell in ("lstm", "orthogonal"):
             pack = trials(cell, setting.text_pack, setting, 1e-3)
-            foretold = bytes_per_member(pack.trials[0], setting.device)
+            whole_pack = footprint(pack.trials[0], setting.device).of_pack(setting.text_pack)
+            foretold = whole_pack / setting.text_pack
             notes.number(f"{cell}: memory of a text foretold", foretold / 1e6, "MB/member")
             if setting.device == "cuda":
                 epochs = whole(train(pack, setting.device, corpora=folder), setting.text_pack)

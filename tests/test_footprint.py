@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,12 @@ from small import TRIAL
 from texts import TRIAL as TEXT
 
 from rnn_study.cells import CELLS
+from rnn_study.cells.cell import Cell, uniform
 from rnn_study.cells.scratch import release
 from rnn_study.config import Pack
+from rnn_study.kernels import in_place
 from rnn_study.training import bytes_per_member, footprint, train
+from rnn_study.training.tied import TiedNetwork
 
 SHAPE = replace(TRIAL, hidden=40, batch=20, train_size=40, val_size=40)
 
@@ -49,6 +53,52 @@ def test_so_does_a_pack_that_reads_a_text(cell, corpora):
     pack = [replace(trial, seed=s) for s in range(3)]
     foretold = len(pack) * bytes_per_member(trial)
     assert 0.6 * foretold <= allocated(pack, corpora) <= foretold
+
+
+def turned(outputs, targets, kept):
+    """As the kernel of `kernels.cross_entropy`, by torch's operations."""
+    outputs -= outputs.amax(1, keepdim=True)
+    chosen = outputs.gather(1, targets[:, None])
+    total = outputs.exp_().sum(1, keepdim=True)
+    if kept:
+        outputs /= total
+        outputs[torch.arange(len(targets)), targets] -= 1
+        outputs /= len(targets)
+    return (total.log() - chosen)[:, 0]
+
+
+def test_on_a_gpu_the_members_share_the_outputs_of_a_language_model(corpora, monkeypatch):
+    trial = replace(TEXT, cell="orthogonal", hidden=3, batch=20, length=97, train_size=8000)
+    trial = replace(trial, vocabulary=1000)
+    outputs = 4 * trial.batch * trial.length * trial.vocabulary
+    found = footprint(trial, "cuda")
+    assert 0.9 * outputs < found.shared < 1.1 * outputs and found.step < 0.2 * outputs
+    loss = partial(in_place.linear_cross_entropy, turn=turned)
+    monkeypatch.setattr(TiedNetwork, "loss", staticmethod(loss))
+    for size in (1, 3):
+        pack = [replace(trial, seed=s) for s in range(size)]
+        assert 0.8 * found.of_pack(size) <= allocated(pack, corpora) <= found.of_pack(size)
+    three = float(found.of_pack(3))
+    assert found.members(three) == 3 and found.members(three - 1) == 2
+    assert found.members(0.5 * outputs) == 0
+
+
+class Plain(Cell):
+    """Has no kernels."""
+
+    gates = 3
+
+    def init(self, rng, inputs, hidden):
+        return {"w": uniform(rng, 0.1, inputs, hidden), "u": uniform(rng, 0.1, hidden, hidden)}
+
+    def step(self, weights, x, state):
+        return torch.tanh(x @ weights["w"] + state @ weights["u"])
+
+
+def test_a_cell_without_kernels_needs_on_a_gpu_what_torch_s_operations_do(monkeypatch):
+    monkeypatch.setitem(CELLS, "plain", Plain())
+    trial = replace(SHAPE, cell="plain")
+    assert footprint(trial, "cuda") == footprint(trial)
 
 
 def test_on_a_gpu_it_is_what_was_measured_there():

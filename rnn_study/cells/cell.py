@@ -72,6 +72,11 @@ class Cell(ABC):
             outputs.append(self.output(state))
         return torch.stack(outputs, 1), state
 
+    def kernel_bytes(self, length: int, batch: int, inputs: int, hidden: int, step: int) -> int:
+        """Bytes that its kernels for a GPU, if any, need for a network in training, beside the
+        `step` that an optimiser step takes by torch's operations."""
+        return 0
+
     def output(self, state: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch H"]:
         """The part of a state that the read-out sees."""
         return state

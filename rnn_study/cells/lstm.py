@@ -14,7 +14,7 @@ from rnn_study.cells.cell import Cell, Parameters, Weights, uniform
 from rnn_study.cells.native_lstm import NativeScan
 from rnn_study.cells.scratch import blocks, dense, rows
 from rnn_study.cells.tape import as_columns, stacked, tape, two_wide
-from rnn_study.kernels import lstm_scan
+from rnn_study.kernels import lstm_bytes, lstm_scan
 from rnn_study.native.library import for_tensor
 
 
@@ -74,6 +74,9 @@ class LSTM(Cell):
             return two_wide(self.scan, weights, x, state)
         outputs, h, c = _Scan.apply(*given, kept)
         return outputs, torch.cat((h, c), -1)
+
+    def kernel_bytes(self, length: int, batch: int, inputs: int, hidden: int, step: int) -> int:
+        return lstm_bytes(length, batch, inputs, hidden, step)
 
 
 class _Scan(torch.autograd.Function):

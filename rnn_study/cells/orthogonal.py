@@ -15,7 +15,7 @@ from rnn_study.cells.exponential import exponential_of_upper
 from rnn_study.cells.native_orthogonal import NativeScan
 from rnn_study.cells.scratch import blocks, dense, rows
 from rnn_study.cells.tape import as_columns, stacked, tape, two_wide
-from rnn_study.kernels import orthogonal_scan
+from rnn_study.kernels import orthogonal_bytes, orthogonal_scan
 from rnn_study.native.library import for_tensor
 
 SQUARINGS = {"cpu": None, "meta": 2, "cuda": 8}
@@ -73,6 +73,9 @@ class Orthogonal(Cell):
         if x.shape[2] == 1:
             return two_wide(self.scan, weights, x, state)
         return _Scan.apply(*given)
+
+    def kernel_bytes(self, length: int, batch: int, inputs: int, hidden: int, step: int) -> int:
+        return orthogonal_bytes(length, batch, hidden)
 
 
 class _Scan(torch.autograd.Function):

@@ -105,16 +105,20 @@ def narrow(inputs: int, hidden: int) -> bool:
     return hidden <= NARROW and inputs <= FEW
 
 
-def more_bytes(gates: int, length: int, batch: int, inputs: int, hidden: int, step: int) -> int:
-    """Bytes that the kernels need for a network in training beside the `step` that torch's
-    operations need for an optimiser step; `gates` as of `Cell.gates`."""
+def lstm_bytes(length: int, batch: int, inputs: int, hidden: int, step: int) -> int:
+    """Bytes that the LSTM's kernels need, as `Cell.kernel_bytes` says."""
     many = length * batch
-    if gates > 1 and narrow(inputs, hidden):
-        units = padded(hidden, 32)
-        row, columns = padded(padded(hidden, 16) + inputs + 1, 32), 4 * units
-        kept = many * (6 * row + 6 * columns + 4 * 6 * units)  # of bfloat16, three parts
-        return max(0, kept + 5 * 6 * row * columns - step)  # and what the weights are made of
-    return 4 * gates * hidden * many  # the gradients of all steps, for one product after the loop
+    if not narrow(inputs, hidden):
+        return 4 * 4 * hidden * many  # the gradients of all steps, for one product after the loop
+    units = padded(hidden, 32)
+    row, columns = padded(padded(hidden, 16) + inputs + 1, 32), 4 * units
+    kept = many * (6 * row + 6 * columns + 4 * 6 * units)  # of bfloat16, three parts
+    return max(0, kept + 5 * 6 * row * columns - step)  # and what the weights are made of
+
+
+def orthogonal_bytes(length: int, batch: int, hidden: int) -> int:
+    """Likewise, of the orthogonal cell: the gradients of all steps."""
+    return 4 * hidden * length * batch
 
 
 def padded(size: int, to: int) -> int:

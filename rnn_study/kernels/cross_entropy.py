@@ -1,22 +1,19 @@
 """Cross entropy of a linear layer with many outputs, on a GPU, in Triton.
 
 The outputs are read once for their loss, and once more, from the cache, to put their gradient in
-their place; so nothing else of their size is in memory. The gradients of layer and input are made
-at once and kept instead.
+their place; the gradients of layer and input are made of it at once (`in_place`).
 """
 
 # mypy: allow-untyped-defs
 
 from __future__ import annotations
 
-from typing import Any
-
-import torch
 import triton
 import triton.language as tl
 from jaxtyping import Float, Integer
 from torch import Tensor
-from torch.autograd.function import once_differentiable
+
+from rnn_study.kernels import in_place
 
 SIZE = 4096
 """Outputs that a program works on at a time."""
@@ -30,32 +27,16 @@ def linear_cross_entropy(
 ) -> Float[Tensor, ""]:
     """The mean cross entropy, nats, of the outputs `hidden @ weight' + bias`; differentiable
     once."""
-    given = (hidden, weight, bias)
-    kept = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in given)
-    return _Loss.apply(*given, targets, kept)
+    return in_place.linear_cross_entropy(hidden, weight, bias, targets, _turned)
 
 
-class _Loss(torch.autograd.Function):
-    """Makes the gradients on the way there, if they are wanted."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, kept: bool
-    ) -> Tensor:
-        outputs = torch.addmm(bias, hidden, weight.T)
-        count, words = outputs.shape
-        losses = hidden.new_empty(count)
-        loss_kernel[(count,)](
-            outputs, targets, losses, words, 1 / count, KEPT=kept, SIZE=SIZE, num_warps=8
-        )
-        if kept:
-            ctx.save_for_backward(outputs @ weight, outputs.T @ hidden, outputs.sum(0))
-        return losses.mean()
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, d: Tensor) -> tuple[Tensor | None, ...]:
-        return *(d * gradient for gradient in ctx.saved_tensors), None, None
+def _turned(outputs: Tensor, targets: Tensor, kept: bool) -> Tensor:
+    count, words = outputs.shape
+    losses = outputs.new_empty(count)
+    loss_kernel[(count,)](
+        outputs, targets, losses, words, 1 / count, KEPT=kept, SIZE=SIZE, num_warps=8
+    )
+    return losses
 
 
 @triton.jit

@@ -15,7 +15,7 @@ from rnn_study.config import Pack, Trial
 from rnn_study.errors import InvalidInput
 from rnn_study.execution import Execution
 from rnn_study.scheduling.cluster import Resources, smallest_gpu_here
-from rnn_study.training import bytes_per_member, footprint
+from rnn_study.training import footprint
 
 MOST = 256
 """Trials in a pack: more gain nothing, and all of them wait for one process."""
@@ -68,12 +68,12 @@ def reserved(pack: Pack, execution: Execution, resources: Resources) -> dict[str
 
 def gpu_share(pack: Pack, gpu_bytes: float) -> float:
     """The share of a GPU that a pack needs, in hundredths, rounded up; at most all of it."""
-    need = _CONTEXT + len(pack.trials) * bytes_per_member(pack.trials[0], "cuda") / _FILLED
+    need = _CONTEXT + footprint(pack.trials[0], "cuda").of_pack(len(pack.trials)) / _FILLED
     return min(1.0, math.ceil(100 * need / gpu_bytes) / 100)
 
 
 def _filling(budget: float, device: str) -> Callable[[Trial], int]:
-    return lambda trial: min(MOST, int(budget / bytes_per_member(trial, device)))
+    return lambda trial: min(MOST, footprint(trial, device).members(budget))
 
 
 def _cached(trial: Trial) -> int:

@@ -24,6 +24,9 @@ EMBEDDED = 0.1
 class TiedNetwork(Layout):
     """The parameters beside the cell's are `embed` (V, H) and `b_out` (V)."""
 
+    loss = staticmethod(linear_cross_entropy)
+    """Of one member after another."""
+
     def __init__(self, trial: Trial) -> None:
         require(trial.vocabulary > 0, "corpus", trial.corpus, "choose a text first: --data DIR")
         self._task = TASKS[trial.task]
@@ -85,7 +88,7 @@ class TiedNetwork(Layout):
             seen = self._kept(seen, noise[:, 1])
         targets = segment.targets.flatten().long()
         rows = zip(seen.flatten(1, 2), embeddings, params["b_out"], strict=True)
-        return torch.stack([linear_cross_entropy(*row, targets) for row in rows]), state
+        return torch.stack([self.loss(*row, targets) for row in rows]), state
 
     def _kept(self, values: Tensor, noise: Tensor) -> Tensor:
         return values * ((noise >= self.dropped) * self.scale)
