@@ -8,13 +8,14 @@ from dataclasses import replace
 import numpy as np
 import optuna
 import pytest
-from searched import ACCURACY, STUDY, flat, history, trained
+from searched import ACCURACY, ERROR, STUDY, flat, history, trained
 
 from rnn_study.config import Study
 from rnn_study.scheduling import outcomes, proposals
 from rnn_study.scheduling.agenda import Agenda
 from rnn_study.scheduling.proposals import Proposals
 from rnn_study.search import Course, Rule, Search
+from rnn_study.tasks import Metric
 
 pytestmark = pytest.mark.usefixtures("unchecked")
 
@@ -167,13 +168,13 @@ class TestAgenda:
                 assert [found.count(rate) for rate in set(found)] == [3] * rates
 
 
-def tried(task: str, values: list[list[float]]) -> Proposals:
+def tried(metric: Metric, values: list[list[float]]) -> Proposals:
     """A search with one seed that is over: the validation values of its rates, in their order."""
     rates = Search(1e-4, 1e-1, trials=len(values), seeds=1)
-    search = Proposals(replace(STUDY, task=task, learning_rate=rates), ("lstm", 50))
+    search = Proposals(replace(STUDY, learning_rate=rates), ("lstm", 50), metric)
     while search.round:
         courses = {
-            trial.id: history(*values[p.number], column=search.metric.column, limit=16)
+            trial.id: history(*values[p.number], column=metric.column, limit=16)
             for p in search.round
             for trial in p.trials
         }
@@ -214,18 +215,18 @@ class TestProposals:
         assert search.best[0] == robust
 
     def test_an_error_is_searched_downwards(self):
-        search = tried("sine", [[0.3] * 16, [0.1] * 16])
+        search = tried(ERROR, [[0.3] * 16, [0.1] * 16])
         assert search.best[0].rate == search.done[1][0].rate
         assert search.optuna.best_params == {"learning_rate": search.best[0].rate}
 
     def test_of_equal_rates_the_middle_one_wins(self):
-        search = tried("symbol", [[0.9] * 16] * 3)
+        search = tried(ACCURACY, [[0.9] * 16] * 3)
         assert search.best[0].rate == sorted(p.rate for p, _ in search.done)[1]
 
     def test_a_stopped_rate_never_wins(self):
         """However well the others ended that were better than it by then."""
         fell = [0.9] * 8 + [0.3] * 8
-        search = tried("symbol", [fell, fell, fell, fell, [0.5] * 16])
+        search = tried(ACCURACY, [fell, fell, fell, fell, [0.5] * 16])
         stopped = search.done[4][1]
         assert stopped.stopped and stopped.objective > search.best[1].objective
 
