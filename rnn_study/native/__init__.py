@@ -1,5 +1,6 @@
-"""The time loops of the cells in C++, compiled on the machine that runs them; CPU only.
+"""What training does on a CPU in C++, compiled on the machine that runs it.
 
-`library` compiles and loads them; the cells call them (`cells.native_lstm`,
-`cells.native_orthogonal`). Without a compiler the cells use torch's operations.
+The time loops of the cells, the matrix exponential, clipping and Adam. `library` compiles and loads
+them; `cells.native_lstm`, `native_orthogonal` and `native_exponential` and `training.adam` call
+them. Without a compiler torch's operations do the same.
 """

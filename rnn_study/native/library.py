@@ -74,9 +74,9 @@ class Library:
     def call(
         self, name: str, shape: Shape, weight: Tensor, *given: Tensor | Outputs | int | float | None
     ) -> None:
-        """Calls a function on contiguous tensors that have the type of `weight`.
+        """Calls a function, in the type of `weight`, on contiguous tensors.
 
-        If that is (S, K, N) and large, it multiplies on matrix units where there are any.
+        If `weight` is (S, K, N) and large, it multiplies on matrix units where there are any.
 
         Raises MemoryError where it finds none for its own work.
         """

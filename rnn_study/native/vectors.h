@@ -43,7 +43,8 @@ inline To bits(From x) {
 }
 
 // Calls f(j, kind) for all j < n. `kind` is a value of the type to work in, `Floats` where a vector
-// fits: the last one overlaps the one before, so f must not read what it writes.
+// fits: the last one overlaps the one before, so f must not read what it writes, unless n is a
+// multiple of LANES.
 template <class F>
 inline void sweep(long n, float, F f) {
   constexpr long wide = sizeof(Floats) / sizeof(float);

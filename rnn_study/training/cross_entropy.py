@@ -17,7 +17,8 @@ CHUNKED_FROM: Final = 2**29
 Plain, the outputs, their softmax and its gradient are in memory together; in pieces, the gradient
 of each is made at once. On a CPU that took a third to a fifth of the memory and four times as long
 (`benchmarks/language_model.py --what loss`), so only what is large is cut up: at the paper's size
-the outputs of one network are 1 GiB. On a GPU neither has been measured.
+the outputs of one network are 1 GiB. On a GPU plain takes the time of the kernel and twice its
+memory (`benchmarks/gpu.py`); pieces have not been measured there.
 """
 ALIGNED: Final = 8
 """Of what a GPU's vocabulary is a multiple."""
