@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from importlib.util import find_spec
 from itertools import islice
 
 import numpy as np
@@ -15,7 +14,7 @@ from torch import Tensor
 
 from rnn_study.cells import CELLS, Cell, Parameters
 from rnn_study.config import Pack, Trial
-from rnn_study.kernels import Scan, without
+from rnn_study.kernels import Scan, starts, without
 from rnn_study.randomness import generator
 from rnn_study.training import Eager, Epoch, Replay, Runner, train
 
@@ -55,8 +54,8 @@ def scans(setting: Setting, notes: Notes) -> None:
 
 def kernels(setting: Setting, notes: Notes) -> None:
     """The kernels that `scans` does not choose at this size."""
-    if setting.device != "cuda" or find_spec("triton") is None:
-        return notes.left_out("kernels against their oracles", "needs CUDA and triton")
+    if setting.device != "cuda" or not starts():
+        return notes.left_out("kernels against their oracles", "needs CUDA and Triton")
     from rnn_study.kernels import cross_entropy, wide_lstm
 
     against_oracle("wide lstm", wide_lstm.scan, CELLS["lstm"], setting, notes)

@@ -6,7 +6,6 @@ do to their time, and the parts that its numbers are taken in.
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 
 import gpu_checks
 import torch
@@ -15,7 +14,7 @@ from gpu_setting import Setting, changed, peak_bytes
 from rivals import INPUTS, timed
 
 from rnn_study.cells import CELLS, Cell
-from rnn_study.kernels import Scan, without
+from rnn_study.kernels import Scan, starts, without
 from rnn_study.training.cross_entropy import linear_cross_entropy
 from rnn_study.training.graphs import captured
 
@@ -81,7 +80,7 @@ TILES = {
 def tiles(setting: Setting, notes: Notes) -> None:
     """The LSTM's scan with cuBLAS's products, and in other tiles than the ones in use."""
     if not kernels(setting):
-        return notes.left_out("tiles", "needs CUDA and triton")
+        return notes.left_out("tiles", "needs CUDA and Triton")
     from rnn_study.kernels import wide_lstm
 
     with notes.trying("lstm: scan by large products"):
@@ -93,7 +92,7 @@ def tiles(setting: Setting, notes: Notes) -> None:
 def two_parts(setting: Setting, notes: Notes) -> None:
     """The LSTM's numbers in two parts, not three, which nothing uses yet: errors and times."""
     if not kernels(setting):
-        return notes.left_out("two parts", "needs CUDA and triton")
+        return notes.left_out("two parts", "needs CUDA and Triton")
     from rnn_study.kernels import lstm
 
     for name, values in (("gradients in two parts", 3), ("all in two parts", 2)):
@@ -123,8 +122,8 @@ def _measured(name: str, setting: Setting, notes: Notes) -> None:
 
 
 def kernels(setting: Setting) -> bool:
-    """Whether there can be any."""
-    return setting.device == "cuda" and find_spec("triton") is not None
+    """Whether they can run."""
+    return setting.device == "cuda" and starts()
 
 
 def scan_time(cell: Cell, scan: Scan, setting: Setting) -> float:

@@ -17,6 +17,7 @@ import torch
 
 from rnn_study.environment import environment
 from rnn_study.errors import require
+from rnn_study.kernels import starts, used_on
 from rnn_study.training import Epoch
 
 
@@ -83,14 +84,14 @@ def _driver() -> str:
 
 
 def _kernels() -> dict[str, Any]:
-    """How the LSTM's are cut, and into how many parts they take numbers."""
-    if find_spec("triton") is None:
-        return {}
-    from rnn_study.kernels import lstm
+    """Whether training uses them; how the LSTM's are cut, and into how many parts numbers."""
+    found: dict[str, Any] = {"used": used_on(torch.empty(0, device="cuda"))}
+    if starts():
+        from rnn_study.kernels import lstm
 
-    names = ("FORWARD", "BACKWARD", "VALUE_PARTS", "GRADIENT_PARTS")
-    return {name: value if isinstance(value := getattr(lstm, name), int) else vars(value)
-            for name in names}  # fmt: skip
+        found |= {name: vars(getattr(lstm, name)) for name in ("FORWARD", "BACKWARD")}
+        found |= {name: getattr(lstm, name) for name in ("VALUE_PARTS", "GRADIENT_PARTS")}
+    return found
 
 
 @contextmanager
