@@ -6,7 +6,6 @@ do to their time, and the parts that its numbers are taken in.
 
 from __future__ import annotations
 
-
 import gpu_checks
 import torch
 from gpu_notes import Notes

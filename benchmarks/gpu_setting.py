@@ -9,8 +9,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib import metadata
-from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -65,7 +63,6 @@ def about(device: str) -> dict[str, Any]:
     if device == "cuda":
         found["device"] = torch.cuda.get_device_name()
         found["environment"] |= {
-            "triton": metadata.version("triton") if find_spec("triton") else "not installed",
             "cuda": str(torch.version.cuda),
             "cudnn": str(torch.backends.cudnn.version()),
             "driver": _driver(),

@@ -7,7 +7,9 @@ import subprocess
 from importlib import metadata
 from pathlib import Path
 
-_PACKAGES = ("rnn_study", "torch", "numpy", "ray", "mlflow", "optuna", "pandas", "scipy")
+_PACKAGES = (
+    "rnn_study", "torch", "triton", "numpy", "ray", "mlflow", "optuna", "pandas", "scipy",
+)  # fmt: skip
 
 
 def environment() -> dict[str, str]:
