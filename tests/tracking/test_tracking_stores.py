@@ -11,6 +11,8 @@ from contextlib import closing
 from dataclasses import replace
 
 import pytest
+import requests
+from mlflow.entities import Metric, Run, RunData, RunInfo
 from mlflow.tracking import MlflowClient
 from tracked import (
     ENVIRONMENT,
@@ -25,9 +27,11 @@ from tracked import (
 from rnn_study.errors import InvalidInput
 from rnn_study.tracking import (
     Tracker,
+    description,
     finished_trials,
     read_histories,
     read_runs,
+    reader,
     store,
 )
 
@@ -85,6 +89,7 @@ def test_a_file_that_was_replaced_is_read_anew(uri, template, tmp_path):
 
 def test_reading_pages_through_everything(uri, tmp_path, monkeypatch):
     monkeypatch.setattr(store, "PAGE", 5)
+    monkeypatch.setattr(reader, "IDS", 2)
     tracker = opened(uri, tmp_path)
     record(tracker, TRIALS)
     tracker.close()
@@ -174,6 +179,39 @@ def test_the_users_timeout_counts(uri, tmp_path, monkeypatch):
     assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == "30"
     tracker.interrupt()
     assert "MLFLOW_HTTP_REQUEST_TIMEOUT" not in os.environ
+
+
+def test_of_two_runs_of_a_trial_the_one_that_got_furthest_stands_for_it():
+    def run(name: str, status: str, metrics: int) -> Run:
+        about = RunInfo(name, "0", "somebody", status, 0, None, "active")
+        return Run(about, RunData([Metric(str(i), 0.0, 0, 0) for i in range(metrics)]))
+
+    few, many = run("a", "RUNNING", 1), run("b", "RUNNING", 3)
+    assert store.best([few, many]) is many
+    finished = run("c", "FINISHED", 1)
+    assert store.best([many, finished, few]) is finished
+
+
+@pytest.mark.parametrize(
+    ("status", "away"), [(404, False), (408, True), (425, True), (429, True), (503, True)]
+)
+def test_what_a_status_says_of_a_server(status, away):
+    response = requests.Response()
+    response.status_code = status
+    assert store.is_away(requests.HTTPError(response=response)) == away
+
+
+def test_a_file_that_another_writes_is_waited_for(uri, monkeypatch):
+    monkeypatch.setattr(store, "CHECK_SECONDS", 0)
+    with closing(sqlite3.connect(uri.removeprefix("sqlite:///"))) as other:
+        other.execute("BEGIN IMMEDIATE")
+        assert store.connect(uri, write=True) is not None
+
+
+def test_a_description_ends_with_the_last_part_that_mlflow_takes():
+    assert (
+        description.joined(["a" * 3000, "b" * 1500, "c" * 3000]) == "a" * 3000 + "\n\n" + "b" * 1500
+    )
 
 
 def test_calls_before_open_are_refused(uri, tmp_path):
