@@ -128,10 +128,13 @@ def test_figures_show_every_point_in_its_place(trained, tmp_path: Path) -> None:
     np.testing.assert_array_equal(value, orbits[..., 1:].ravel())
     np.testing.assert_array_equal(change, np.diff(orbits, axis=-1).ravel())
     np.testing.assert_array_equal(at, np.repeat([1, 2, 3], 4 * 99))
+    together = figures.portraits.compared({"one": (trial, album), "other": (trial, album)})
+    titles = [ax.get_title() for ax in together.axes if ax.name == "3d"]
+    assert titles[:2] == [f"one\ninput {probe}, output pp" for probe in "pb"]  # as in the paper
     for each in (
         figure,
         figures.portraits.of_run(trial, album),
-        figures.portraits.compared({"one": (trial, album), "other": (trial, album)}),
+        together,
         figures.portraits.compared({"lone": (CHAOTIC, album_of(0.6, 1.0))}),
     ):
         assert isinstance(each, Figure)

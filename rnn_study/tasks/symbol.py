@@ -26,7 +26,7 @@ class Symbol(SequenceTask):
     min_length = second[1] + 1
     inputs = len(symbols)
     answers = ("pp", "pq", "qp", "qq")
-    shown = ("p", "q")
+    shown = ("p", "b")
     metric = Metric(
         name="accuracy",
         title="accuracy",
