@@ -10,7 +10,7 @@ import torch
 from small import results
 from texts import TRIAL, pack_of
 
-from rnn_study.cells import CELLS
+from rnn_study.cells import CELLS, Cell
 from rnn_study.config import Pack
 from rnn_study.errors import InvalidInput
 from rnn_study.execution import Execution
@@ -68,6 +68,21 @@ def test_dropout_follows_from_seed_epoch_and_segment_and_leaves_out_its_share():
     kept = (one >= network.dropped).double().mean()
     assert abs(float(kept) - 0.75) < 0.01
     assert network.scale == 1 / 0.75
+
+
+def test_dropout_multiplies_what_enters_the_cell_and_what_leaves_it_each_by_noise_of_its_own():
+    network, tokens = TiedNetwork(replace(TRIAL, dropout=0.25)), torch.arange(19)
+    params = network.views(network.flatten([network.init(replace(TRIAL, seed=s)) for s in (0, 1)]))
+    segment = Streams(tokens.numpy(), 3, 7, torch.device("cpu"))[0]
+    noise = random_bytes(torch.tensor([1, 2]), (2, *segment.inputs.shape, TRIAL.hidden))
+    found, _ = network.read(params, segment, torch.zeros(2, 3, 2 * TRIAL.hidden), noise)
+    before, after = (noise >= 64).unbind(1)  # a quarter of 256
+    x = params["embed"][:, segment.inputs] * before / 0.75
+    seen, _ = Cell.scan(network.cell, params, x, torch.zeros(2, 3, 2 * TRIAL.hidden))
+    outputs = torch.einsum("stbh,svh->stbv", seen * after / 0.75, params["embed"])
+    chances = (outputs + params["b_out"][:, None, None]).log_softmax(-1)
+    known = chances.gather(-1, segment.targets.long().expand(2, -1, -1)[..., None])
+    torch.testing.assert_close(found, -known.mean((1, 2, 3)))
 
 
 def test_random_bytes_are_equally_likely_and_those_of_splitmix64():
