@@ -61,6 +61,12 @@ class TestContraction:
         torch.testing.assert_close(found.entropy, 2 * found.expansion.log())
         assert found.certified.isnan().all()
 
+    def test_leaves_out_the_transient(self) -> None:
+        # from 0.3 to the point 0.6, where the logistic map's derivative is -0.5, from 1 and more
+        found = contraction(logistic(2.5), at(1, 1, 1), 50)
+        assert float(found.expansion) == pytest.approx(0.5)
+        assert float(found.rate) == pytest.approx(0.5)
+
     def test_of_the_provable_cell_is_what_it_certifies_or_faster(self) -> None:
         cell = CELLS["stable_lstm_provable"]
         params = {k: v * 30 for k, v in parameters(cell, dtype=F64).items()}
@@ -147,6 +153,11 @@ class TestSmoothness:
         assert float(found.gradient[0, -1]) == pytest.approx(float((2 * t).mean()))
         assert float(found.curvature[0, -1]) == pytest.approx(float((2 * t * (2 * t - 1)).mean()))
         assert found.positions.tolist() == [0, 0.5, 1]
+
+    def test_a_curvature_has_its_sign(self) -> None:
+        ends = {"a": at(1, 2, value=[-1.0, 2.0])}, {"a": at(1, 2, value=[1.0, 3.0])}
+        found = smoothness(lambda params, _: -params["a"].square().sum(1), *ends, (1, 2), points=3)
+        assert found.curvature.flatten().tolist() == pytest.approx([-2] * 6)
 
     def test_grows_as_theorem_1_allows(self) -> None:
         assert self.of(0.8).power() == pytest.approx((-1, -1), abs=0.01)  # allowed: 0, 0

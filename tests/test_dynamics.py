@@ -246,6 +246,10 @@ class TestAttractors:
         assert found.main.kind.item() == Kind.FIXED_POINT
         assert attractors(lambda x: x - 1, starts, 400).main.kind.item() == Kind.UNDECIDED
 
+    def test_have_the_exponents_of_their_fixed_points(self) -> None:
+        found = attractors(logistic(2.5, 2.9), at(2, 1, 1, 1)).main.exponent
+        assert found.flatten().tolist() == pytest.approx([math.log(0.5), math.log(0.9)], rel=1e-4)
+
     def test_a_start_that_diverges_reaches_none(self) -> None:
         starts = torch.tensor([7.0, 0.3, 0.4], dtype=F64).reshape(1, 1, 3, 1)
         found = attractors(logistic(3.2), starts)

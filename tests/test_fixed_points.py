@@ -63,6 +63,11 @@ class TestFixedPoints:
         assert len(found) == 0
         assert len(found.of(0, 0)) == len(found[found.stable]) == 0
 
+    def test_of_several_searches_the_best_is_kept(self) -> None:
+        points = torch.tensor([[1e-5], [0.0], [2e-5]], dtype=F64)
+        residual = torch.tensor([1e-9, 1e-12, 1e-10], dtype=F64)
+        assert search._distinct(points, residual, 1e-8, 1e-3) == [(1, 3)]
+
     def test_in_small_pieces_are_the_same(self, monkeypatch: pytest.MonkeyPatch) -> None:
         cell = CELLS["lstm"]
         weights = cell.weights(parameters(cell, dtype=F64))
@@ -113,6 +118,21 @@ class TestBifurcations:
             assert all(event.multiplier.real == pytest.approx(1, abs=0.25) for event in found)
             backwards = bifurcations(around[::-1], found_at(family, around[::-1]))
             assert {event.kind for event in backwards} == {kind}
+            if kind == "transcritical":  # one point loses what the other gains
+                assert {event.gains for event in found} == {True, False}
+            else:
+                assert {event.gains for event in found} == {True}
+                assert {event.gains for event in backwards} == {False}
+
+    def test_points_far_from_a_fold_are_none(self) -> None:
+        def two(a):  # multipliers 1 -+ 2 sqrt(a): points that appear from nowhere near
+            return lambda x: x + a - x * x
+
+        around = (-0.1, 0.3)
+        points = found_at(two, around)
+        assert len(points[1]) == 2 and bifurcations(around, points) == []
+        (event,) = bifurcations(around, points, near=1.2)
+        assert event.kind == "fold"
 
     def test_of_the_logistic_map_are_two_period_doublings(self) -> None:
         r = (2.9, 2.99, 3.01, 3.2, 3.44, 3.46)

@@ -114,22 +114,18 @@ def _measure(
 def scan_cost(
     cell: Cell,
     x: Float[Tensor, "1 T B I"],
-    target: Float[Tensor, "1 T B O"],
+    target: Float[Tensor, "1 T B H"],
     state: Float[Tensor, "1 B D"],
 ) -> Cost:
     """The mean square error of a cell's outputs over the first N steps, twice differentiable.
 
-    Parameters with a read-out (`w_out`, `b_out`) are scored on y, others on the outputs themselves
-    (O = H). It runs the readable loop: the fast scans have no second derivative.
+    It runs the readable loop: the fast scans have no second derivative.
     """
 
     def cost(params: Parameters, length: int) -> Float[Tensor, "S"]:
         members = len(next(iter(params.values())))
         held = x[:, :length].expand(members, -1, -1, -1)
         outputs, _ = Cell.scan(cell, cell.weights(params), held, state.expand(members, -1, -1))
-        if "w_out" in params:
-            outputs = torch.einsum("stbh,sho->stbo", outputs, params["w_out"])
-            outputs = outputs + params["b_out"][:, None, None]
         return (outputs - target[:, :length]).square().mean((1, 2, 3))
 
     return cost
