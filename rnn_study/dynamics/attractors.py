@@ -22,9 +22,9 @@ class Attractors:
     """Where P starts per input went."""
 
     label: Int[Tensor, "S B P"]
-    """The attractor that a start reached, from 0 in the order of first arrival; -1: diverged.
+    """The attractor that a start reached, from 0 in the order of first arrival.
 
-    Starts that are undecided have labels too, of their own."""
+    -1: none, for it diverged or still drifts."""
     classes: Classification
     """The kind of each start's orbit, (S, B, P)."""
     orbits: Float[Tensor, "S B P T O"]
@@ -45,15 +45,10 @@ class Attractors:
     def main(self) -> Classification:
         """What most starts reached, (S, B): kind, period and exponent to report of a network.
 
-        Of the first start that reached it. Starts that are undecided reached nothing, and count
-        only where all are; a diverged one is taken where all of them diverged.
+        Of the first start that reached it; of the first start where none reached any.
         """
-        starts = self.label.shape[-1]
-        weight = 1 + starts * (self.classes.kind != Kind.UNDECIDED)
-        labels = torch.arange(starts, device=self.label.device)
-        votes = (self.label[..., None] == labels) * weight[..., None]
-        widest = votes.sum(-2).argmax(-1, keepdim=True)
-        first = ((self.label == widest) * weight).argmax(-1, keepdim=True)
+        widest = self.shares.argmax(-1, keepdim=True)
+        first = (self.label == widest).long().argmax(-1, keepdim=True)
         each = vars(self.classes).values()
         return Classification(*(value.gather(-1, first).squeeze(-1) for value in each))
 
@@ -74,8 +69,8 @@ def attractors(
     Two orbits lie on the same attractor if their periods are equal and they visit the same places:
     fixed points and cycles to `nearness`, relative to the size of their states, or where they will
     be when they have settled, as closely as `ends` foresees it; those without a period if they pass
-    one another about as closely as themselves, or to a twentieth of their extent. What drifts is
-    undecided, and compared by its end too; several are one where that cannot be foreseen.
+    one another about as closely as themselves, or to a twentieth of their extent. A start that is
+    undecided because it drifts has reached none.
     Orbits are compared by what `read` sees, which has to tell states apart; of many dimensions a
     few will do. The largest exponent is a mean over the `steps` that are kept, from two
     neighbouring orbits (Benettin, Galgani and Strelcyn, Physical Review A 14, 1976); `tolerance` is
@@ -127,16 +122,15 @@ def _labels(
 ) -> Int[Tensor, "P"]:
     """Each orbit against the first orbit of every attractor found so far."""
     label = torch.full((len(orbits),), -1, dtype=torch.long)
-    left = classes.kind != Kind.DIVERGED
-    # What is undecided because it drifts is compared by where it goes, as what settles.
     drifts = (classes.kind == Kind.UNDECIDED) & ~stays(orbits)
-    period = classes.nearest.where(drifts, classes.period)
+    left = (classes.kind != Kind.DIVERGED) & ~drifts
     count = 0
     while left.any():
         first = int(left.nonzero()[0, 0])
-        kin = left & (classes.period == classes.period[first]) & (drifts == drifts[first])
+        period = int(classes.period[first])
+        kin = left & (classes.period == period)
         same = torch.zeros_like(left)
-        same[kin] = _same(orbits[first], orbits[kin], int(period[first]), nearness)
+        same[kin] = _same(orbits[first], orbits[kin], period, nearness)
         same[first] = True
         label[same] = count
         left &= ~same

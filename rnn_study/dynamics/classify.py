@@ -116,7 +116,6 @@ def stays(orbit: Float[Tensor, "n T D"]) -> Bool[Tensor, "n"]:
 
     Its first and last third overlap in every direction by half of the narrower, and their widths
     differ by less than a tenth. Directions in which it hardly extends (a thousandth) do not count.
-    False of one at rest, which has no width.
     """
     third = orbit.shape[1] // 3
     (low, high), (late_low, late_high) = (
@@ -128,7 +127,7 @@ def stays(orbit: Float[Tensor, "n T D"]) -> Bool[Tensor, "n"]:
     counts = extent > 1e-3 * extent.amax(-1, keepdim=True)
     meets = ((overlap >= torch.minimum(width, late_width) / 2) | ~counts).all(-1)
     widths = torch.stack((width.norm(dim=-1), late_width.norm(dim=-1)))
-    return meets & (widths.amin(0) > 0.9 * widths.amax(0))
+    return meets & (widths.amin(0) >= 0.9 * widths.amax(0))
 
 
 class _Repetition(NamedTuple):

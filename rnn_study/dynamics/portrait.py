@@ -33,9 +33,9 @@ class Portrait:
     period: np.ndarray
     """(B,) steps until it repeats; 0 if it does not."""
     attractors: np.ndarray
-    """(B,) how many distinct ones the starts reached; 0 if all diverged."""
+    """(B,) how many distinct ones the starts reached; 0 if all diverged or still drift."""
     label: np.ndarray
-    """(B, P) the attractor that each start reached, from 0; -1: it diverged."""
+    """(B, P) the attractor that each start reached, from 0; -1: it diverged or still drifts."""
     orbits: np.ndarray
     """(B, P, T, O) the outputs after the transient, float32."""
 
