@@ -226,6 +226,14 @@ class TestAttractors:
         spirals = torch.cat([rotation(angle, 0.99) for angle in (0.01, 0.3, 2.1)])
         found = attractors(lambda x: 1 + linear(spirals)(x - 1), starts[:3, ..., :2], 400)
         assert found.count.flatten().tolist() == [1] * 3
+        # Nearest to repeating itself after seven steps, which is no period of its.
+        several = torch.block_diag(rotation(0.62851, 0.9914)[0], rotation(0.90878, 0.99646)[0])[
+            None
+        ]
+        turning = at(1, 1, 4, 4, value=(9e-4, 0, 1e-2, 0)) * at(4, 1, value=[[1], [-2], [3], [4]])
+        found = attractors(lambda x: 1 + linear(several)(x - 1), 1 + turning, 25)
+        assert found.count.item() == 1
+        assert (found.classes.kind == Kind.FIXED_POINT).all() and (found.classes.period == 1).all()
         near = 1 + starts[:3, ..., :1].abs() / 100
         opposite = attractors(lambda x: -x.sign() * (1 + rates[1:4] * (x.abs() - 1)), near, 400)
         assert opposite.classes.period.unique().tolist() == [2]

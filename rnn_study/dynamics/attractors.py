@@ -89,11 +89,12 @@ def attractors(
     exponents = (total / steps).unflatten(1, seats)[..., None]
     classes = classify(visited, exponents, tolerance)
     label = torch.full(starts.shape[:3], -1, dtype=torch.long)
-    hosted, kinds = visited.cpu(), classes.cpu()  # once, not for every comparison
+    hosted, kinds = visited.cpu(), classes.to("cpu")  # once, not for every comparison
     for s in range(starts.shape[0]):
         for b in range(starts.shape[1]):
+            _straighten(hosted[s, b], kinds[s, b])
             label[s, b] = _labels(hosted[s, b], kinds[s, b], nearness)
-    return Attractors(label.to(starts.device), classes, visited)
+    return Attractors(label.to(starts.device), kinds.to(starts.device), visited)
 
 
 def _neighbours(
@@ -115,6 +116,20 @@ def _neighbours(
         direction = torch.where(stretch > 0, apart / stretch, direction)
         state = moved
         yield state, stretch.squeeze(-1).clamp_min(eps)
+
+
+def _straighten(orbits: Float[Tensor, "P T O"], classes: Classification) -> None:
+    """Cycles whose points will be one, as is closely foreseen, become fixed points, in place.
+
+    A spiral of several frequencies may be nearer to repeating itself after some steps than after
+    one. That its points will be one counts where `ends` foresees them to a twentieth of their size.
+    """
+    unsettled = (classes.kind == Kind.CYCLE) & (classes.mismatch > 1e-6)
+    for p in unsettled.nonzero()[:, 0].tolist():
+        end = ends(orbits[p : p + 1], int(classes.period[p]))
+        spread = (end.places - end.places[:, :1]).norm(dim=-1).amax()
+        if spread <= end.error / 3 and end.error <= 0.05 * orbits[p].abs().amax():
+            classes.kind[p], classes.period[p], classes.nearest[p] = Kind.FIXED_POINT, 1, 1
 
 
 def _labels(
@@ -165,7 +180,7 @@ def _same_end(
     same = _apart(others[:, -period:], one[-period:]) <= near
     if not same.all():
         here, there = ends(one[None], period), ends(others[~same], period)
-        doubt = 10 * (here.error + there.error)
+        doubt = here.error + there.error
         same[~same] = ~(_apart(there.places, here.places[0]) > near + doubt)  # NaN: no telling
     return same
 

@@ -51,9 +51,9 @@ class Classification:
         """A part of the orbits."""
         return Classification(*(value[where] for value in vars(self).values()))
 
-    def cpu(self) -> Classification:
-        """The same on the host."""
-        return Classification(*(value.cpu() for value in vars(self).values()))
+    def to(self, device: torch.device | str) -> Classification:
+        """The same on a device."""
+        return Classification(*(value.to(device) for value in vars(self).values()))
 
 
 def classify(

@@ -18,7 +18,7 @@ class Ends(NamedTuple):
     places: Float[Tensor, "Q p O"]
     """The points of the fixed point or cycle; not finite where an orbit drifts without end."""
     error: Float[Tensor, "Q"]
-    """How far an eighth of the orbit moved them; large or NaN where they cannot be foreseen."""
+    """How far they may be off; large or NaN where they cannot be foreseen."""
 
 
 def ends(orbits: Float[Tensor, "Q T O"], period: int) -> Ends:
@@ -26,13 +26,18 @@ def ends(orbits: Float[Tensor, "Q T O"], period: int) -> Ends:
 
     Near its end an orbit is a sum of exponentials, so its steps obey a linear recurrence, which is
     fitted to its last part and summed to infinity (vector extrapolation; Smith, Ford and Sidi, SIAM
-    Review 29, 1987). `period` is at most a quarter of T.
+    Review 29, 1987). The error is ten times what the last eighth of the orbit has changed in that,
+    and twice the square of the way still to go, relative to the size of the states: what is not
+    linear, as gates that are still saturated. `period` is at most a quarter of T.
     """
     length = orbits.shape[1]
     now, before = (_extrapolated(orbits[:, :t], period) for t in (length, length - length // 8))
     # The phases of a cycle: those of the shorter orbit are turned to fall upon the others.
     before = before.roll(-(length // 8) % period, 1)
-    return Ends(now, (now - before).norm(dim=-1).amax(-1))
+    changed = (now - before).norm(dim=-1).amax(-1)
+    way = (now - orbits[:, -period:]).norm(dim=-1).amax(-1)
+    size = orbits.abs().amax((1, 2)).clamp_min(torch.finfo(orbits.dtype).tiny)
+    return Ends(now, 10 * changed + 2 * way * (way / size))
 
 
 def _extrapolated(orbits: Float[Tensor, "Q T O"], period: int) -> Float[Tensor, "Q p O"]:
