@@ -100,6 +100,7 @@ def check(name, uri, monkeypatch, home) -> None:
         assert len(set(picture.convert("L").tobytes())) > 8  # something is drawn
 
 
+@pytest.mark.slow  # a whole study, a search in it; its tables are tested by themselves
 @pytest.mark.parametrize("name", PATHS)
 def test_a_notebook_runs_on_a_file(name, storage, monkeypatch, tmp_path):
     check(name, storage.uri, monkeypatch, tmp_path)

@@ -36,6 +36,11 @@ def in_the_middle(storage: Storage) -> bool:
     return any(path.name > "epoch-00000003" for path in storage.checkpoints())
 
 
+def actors(storage: Storage) -> set[int]:
+    """Processes that train."""
+    return {*processes(storage.home, "ray::ImplicitFunc")}
+
+
 def assert_as_undisturbed(storage: Storage, undisturbed: Storage) -> None:
     assert storage.tables() == undisturbed.tables()
     runs = storage.runs
@@ -44,23 +49,19 @@ def assert_as_undisturbed(storage: Storage, undisturbed: Storage) -> None:
     storage.wait_for_actors()
 
 
-def test_the_driver_is_killed(storage, undisturbed):
+def test_a_worker_is_killed_and_then_the_driver(storage, undisturbed):
     driver = storage.start(*LONGER)
     wait_until(lambda: in_the_middle(storage), 90, "the first checkpoints")
+    before = actors(storage)
+    os.kill(min(before), signal.SIGKILL)
+    wait_until(lambda: actors(storage) - before, 90, "another actor")
+    assert driver.poll() is None, storage.output
     driver.send_signal(signal.SIGKILL)
     driver.wait()
     assert (storage.runs["status"] == "RUNNING").any()
     storage.wait_for_actors()
     again = storage.run(*LONGER)
     assert again.returncode == 0, again.stdout + again.stderr
-    assert_as_undisturbed(storage, undisturbed)
-
-
-def test_a_worker_is_killed(storage, undisturbed):
-    driver = storage.start(*LONGER)
-    wait_until(lambda: in_the_middle(storage), 90, "the first checkpoints")
-    os.kill(next(iter(processes(storage.home, "ray::ImplicitFunc"))), signal.SIGKILL)
-    assert driver.wait(120) == 0, storage.output
     assert_as_undisturbed(storage, undisturbed)
 
 
@@ -126,6 +127,7 @@ def test_trained_trials_whose_record_is_lost_are_recorded_without_training(stora
     assert_as_undisturbed(storage, undisturbed)
 
 
+@pytest.mark.slow  # what a pack that fails comes to is tested without Ray too
 def test_packs_that_are_killed_before_they_start_fail_with_the_reason(storage):
     """Ray kills what runs when memory is low; here it finds it low at once."""
     low = {"RAY_memory_usage_threshold": "0.01", "RAY_memory_monitor_refresh_ms": "100"}
