@@ -148,6 +148,22 @@ class TestAgenda:
         due = {t.seed for pack in agenda.ready for t in pack.trials}
         assert due == {3, 4}
 
+    def test_the_costliest_are_first_and_what_is_skipped_is_not_due(self):
+        agenda = fresh()
+        costs = [pack.cost for pack in agenda.ready]
+        assert costs == sorted(costs, reverse=True) and len({*costs}) > 1
+        skipped, *left = agenda.fixed
+        agenda.skip([skipped])
+        assert {t.id for t in agenda.fixed} == {t.id for t in left}
+
+    def test_what_a_search_will_bring_is_its_rounds_and_its_tables(self):
+        """11 rates less the first 4, with 3 seeds each, then 3 seeds of the study."""
+        found = [(t.cell, t.length) for t in fresh().later]
+        assert {each: found.count(each) for each in found} == {
+            ("lstm", 50): 7 * 3 + 3,
+            ("lstm", 53): 7 * 3 + 3,
+        }
+
     def test_a_search_that_lost_a_trial_waits_for_it(self):
         agenda = fresh(replace(STUDY, cells=("lstm",), lengths=(50,)), size=3)
         lost = agenda.next()

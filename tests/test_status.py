@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from mlflow.tracking import MlflowClient
 from rich.console import Console
 
 from rnn_study import cli, tracking
@@ -60,6 +61,10 @@ def begun(uri, study, tmp_path) -> Tracker:
 def test_a_running_study_is_shown_and_then_that_it_ended(uri, study, tmp_path, capsys):
     tracker = begun(uri, study, tmp_path)
     tracker._opened[1].drain()
+    client = MlflowClient(uri)  # a newer declaration that has ended is not the one that runs
+    at = client.get_experiment_by_name(study.name).experiment_id
+    newer = client.create_run(at, tags={"rnn_study.study_id": "another"})
+    client.set_terminated(newer.info.run_id)
     out = printed(capsys, uri, study)
     assert f"{study.name}: running on head.example\n  0 of 3 begun trials finished\n" in out
     row = next(line.split() for line in out.splitlines() if line.split()[:2] == ["lstm", "50"])

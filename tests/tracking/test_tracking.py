@@ -42,6 +42,7 @@ from rnn_study.tracking import (
     read_runs,
     signs,
 )
+from rnn_study.tracking.patience import Patience
 from rnn_study.tracking.points import MOST_POINTS, final_point, points
 from rnn_study.training.summary import summary as summary_of
 
@@ -223,6 +224,10 @@ def test_of_two_drivers_with_different_storages_the_second_is_refused(
     wait_until(lambda: "FINISHED" in set(read_runs(each_uri, study.name)["status"]))
     assert TRIALS[1] in narrow.trials()
     second.start([TRIALS[1]])
+    patience = Patience(each_uri, 900.0)
+    taken = signs.Signs(first._client, patience, second._parent, "/a on here")
+    wait_until(lambda: patience.lost)
+    taken.stop()
     second.interrupt()
     runs = read_runs(each_uri, study.name).set_index("trial_id")
     assert runs["status"].to_dict() == {TRIALS[0].id: "KILLED", TRIALS[1].id: "FINISHED"}
@@ -256,6 +261,9 @@ def test_what_a_dead_driver_left_is_repaired(uri, tmp_path):
         wide.id: "KILLED",
         narrow.id: "RUNNING",
     }
+    tracker.interrupt()  # before any has started
+    assert set(read_runs(uri, STUDY.name)["status"]) == {"KILLED"}
+    tracker = opened(uri, tmp_path, narrow)
     record(tracker, narrow.trials())
     tracker.close()
     rest = opened(uri, tmp_path, wide)
