@@ -290,8 +290,10 @@ def limit(cell: str, hidden: int, length: int) -> float:
 
 
 def free_memory() -> int:
-    """Bytes."""
-    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    """Bytes, those that the system would take from its caches too."""
+    lines = Path("/proc/meminfo").read_text().splitlines()
+    found = dict(line.split(":", 1) for line in lines)
+    return int(found["MemAvailable"].split()[0]) * 1024
 
 
 if __name__ == "__main__":
