@@ -210,7 +210,7 @@ class TestDryRun:
         assert printed.err == ""
         lines = printed.out.splitlines()
         assert lines[0] == "symbol-length-laptop: 27 trials, 0 finished, 27 to train in 9 packs"
-        assert "  lstm            100   0.01  0-2    1 x 3     14.1   21%  " in printed.out
+        assert "  lstm            100   0.01    0-2  1 x 3     14.1   21%  " in printed.out
         assert any(line.startswith("  resources  ") and " at once" in line for line in lines)
         assert any(line.startswith("  time       about ") for line in lines)
         assert f"sqlite:///{home}/storage/mlflow.db" in printed.out.replace("\n", "").replace(
