@@ -70,11 +70,10 @@ def attractors(
     fixed points and cycles to `nearness`, relative to the size of their states, or where they will
     be when they have settled, as closely as `ends` foresees it; those without a period if they pass
     one another about as closely as themselves, or to a twentieth of their extent. A start that is
-    undecided because it drifts has reached none.
-    Orbits are compared by what `read` sees, which has to tell states apart; of many dimensions a
-    few will do. The largest exponent is a mean over the `steps` that are kept, from two
-    neighbouring orbits (Benettin, Galgani and Strelcyn, Physical Review A 14, 1976); `tolerance` is
-    that of `classify`.
+    undecided because it drifts has reached none. Orbits are compared by what `read` sees, which has
+    to tell states apart; of many dimensions a few will do. The largest exponent is a mean over the
+    `steps` that are kept, from two neighbouring orbits (Benettin, Galgani and Strelcyn, Physical
+    Review A 14, 1976); `tolerance` is that of `classify`.
     """
     lead = min(transient, steps // 4)  # until neighbours have found the direction they part in
     seats = starts.shape[1:3]

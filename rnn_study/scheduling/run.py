@@ -92,11 +92,10 @@ def run(
     """Trains every trial of `study` that has not finished, and returns all of them.
 
     `corpus`: the text that it reads, which is put where the packs find it, unless it is there; a
-    search asks for it. Finished trials are
-    never trained again; others go on from their checkpoints. Raises InvalidInput before anything is
-    created; Away where MLflow or a bucket stays away before or after the training; and Interrupted
-    where it does meanwhile, on SIGINT, on SIGTERM and when Ray dies, after the unfinished runs are
-    marked KILLED.
+    search asks for it. Finished trials are never trained again; others go on from their
+    checkpoints. Raises InvalidInput before anything is created; Away where MLflow or a bucket stays
+    away before or after the training; and Interrupted where it does meanwhile, on SIGINT, on
+    SIGTERM and when Ray dies, after the unfinished runs are marked KILLED.
     """
     began = time.perf_counter()
     seconds = dict.fromkeys(("ray", "fit", "log", "log_cpu", "train"), 0.0)
