@@ -11,9 +11,10 @@ from commands import Storage, processes, wait_until
 
 LONGER = (
     *("--cells", "lstm", "orthogonal", "--seeds", "3", "--pack-size", "2"),
-    *("--epochs", "60", "--checkpoint-seconds", "0.2"),
+    *("--epochs", "500", "--learning-rate", "1e-5", "--checkpoint-seconds", "0.2"),
 )
-"""The smoke study in four packs, two at a time, long enough to be caught in the middle."""
+"""The smoke study in four packs, two at a time, that solve nothing and so train for seconds: long
+enough to be caught in the middle, and again after another start."""
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +68,7 @@ def test_a_worker_is_killed_and_then_the_driver(storage, undisturbed):
 
 def test_a_running_study_is_not_started_twice_and_ends_where_ray_is_killed(storage):
     """The driver notices, instead of waiting for ever."""
-    endless = (*LONGER, "--epochs", "15000", "--learning-rate", "1e-6")
+    endless = (*LONGER, "--epochs", "15000")
     driver = storage.start(*endless)
     wait_until(lambda: in_the_middle(storage), 90, "the first checkpoints")
     second = storage.run(*endless)
