@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -245,6 +246,20 @@ class TestProposals:
         search = tried(ACCURACY, [fell, fell, fell, fell, [0.5] * 16])
         stopped = search.done[4][1]
         assert stopped.stopped and stopped.objective > search.best[1].objective
+
+    def test_stopping_saves_epochs_of_those_alone_that_would_have_trained_on(self):
+        study = replace(STUDY, learning_rate=Search(1e-4, 1e-1, trials=5, seeds=2))
+        search = Proposals(study, ("lstm", 50), ACCURACY)
+        while search.round:
+            last = [p.number for p in search.round] == [4]
+            diverged = history(math.nan, diverged=True, limit=16)
+            known = {}
+            for first, second in (proposal.trials for proposal in search.round):
+                known[first.id] = flat(0.3 if last else 0.9, 16, limit=16)
+                known[second.id] = diverged if last else known[first.id]
+            assert search.advance(known)
+        row = outcomes.of([search]).proposals.iloc[4]
+        assert (row["stopped_at"], row["epochs"], row["epochs_saved"]) == (2, 2 + 1, 16 - 2)
 
     def test_no_rate_leaves_the_range_by_its_rounding(self):
         rates = self.first(low=1.23456e-4, high=1.23459e-4)

@@ -186,7 +186,7 @@ class TestOddRuns:
                 make(mixed)
 
     def test_what_are_no_runs_is_refused(self) -> None:
-        for missing in ("seed", "solved", "val_accuracy"):
+        for missing in ("seed", "solved", "diverged", "epochs_to_solve", "val_accuracy"):
             with pytest.raises(InvalidInput, match=f"runs: 'no column {missing}'"):
                 aggregate.seed_sensitivity(grid().drop(columns=missing))
         with pytest.raises(InvalidInput, match="task: 'chess' is not allowed; choose from"):

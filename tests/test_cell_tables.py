@@ -206,6 +206,20 @@ class TestVarianceSplit:
         row = aggregate.variance_split(pd.DataFrame(rows)).iloc[0]
         assert row[["data_seeds", "weight_seeds", "left_out"]].tolist() == [3, 5, 1]
 
+    def test_of_lines_with_as_many_gaps_the_seed_goes(self) -> None:
+        rows = self.crossed(3, 3)
+        rows[8]["status"] = "KILLED"
+        row = aggregate.variance_split(pd.DataFrame(rows)).iloc[0]
+        assert row[["data_seeds", "weight_seeds", "left_out"]].tolist() == [3, 2, 2]
+
+    def test_a_value_that_is_not_finite_is_a_gap(self) -> None:
+        rows = self.crossed()
+        missing = [dict(row) for row in rows]
+        missing[4]["val_accuracy"], rows[4]["val_accuracy"] = math.nan, math.inf
+        found, expected = (aggregate.variance_split(pd.DataFrame(each)) for each in (rows, missing))
+        pd.testing.assert_frame_equal(found, expected)
+        assert found["data"].notna().all()
+
     def test_too_small_a_design_is_a_gap(self) -> None:
         rows = [*self.crossed(), *self.crossed(1, 1, length=60)]
         row = aggregate.variance_split(pd.DataFrame(rows)).loc[("lstm", 60, 0.01)]

@@ -69,6 +69,17 @@ def test_epochs_that_were_not_saved_are_trained_again_to_the_same_end(tmp_path):
     assert ends(members, cut) == ends(members, undisturbed)
 
 
+def test_checkpoints_are_the_seconds_apart(store, monkeypatch):
+    """Epochs that last a second each, and a checkpoint where 2.5 have gone since the last."""
+    real, epochs, saved = time.monotonic, 0, []
+    monkeypatch.setattr(time, "monotonic", lambda: real() + epochs)
+    for epoch in train(Pack((replace(TRIAL, epochs=9),)), "cpu", store, 2.5):
+        state = store.load(epoch.trials[0])
+        saved.append(state.epoch if state else 0)
+        epochs += 1
+    assert saved == [0, 0, 0, 4, 4, 4, 7, 7, 9]
+
+
 def test_a_member_that_leaves_is_saved_at_once(store):
     members = [TRIAL, replace(TRIAL, learning_rate=1e38)]
     train_for(1, members, store, seconds=1e9)

@@ -65,6 +65,12 @@ class TestSettings:
         more = aggregate.length_table(pd.DataFrame([*rows, run("lstm", decay_epochs=(5,))]))
         assert more.index.tolist() == [(50, ()), (50, (5,)), (50, (5, 9))]
 
+    def test_nor_are_rates_of_an_orthogonal_matrix(self) -> None:
+        rows = [run("lstm"), run("orthogonal", orthogonal_rate=1e-4)]
+        assert aggregate.length_table(pd.DataFrame(rows)).index.tolist() == [50]
+        more = aggregate.length_table(pd.DataFrame([*rows, run("orthogonal")]))
+        assert more.index.tolist() == [(50, 1e-4), (50, 1.0)]
+
     def test_data_seeds_are_a_setting_unless_they_are_the_same_or_tied(self) -> None:
         names = ["cell", "length", "learning_rate"]
         assert table(*(run(seed=s, data_seed=3) for s in range(4))).index.names == names

@@ -208,6 +208,10 @@ REFUSED = [
     ("tf32", 1, "True or False"),
     ("batch", 999, "divisor of train_size = 1000"),
     ("corpus", "typo", "only a task that reads a text"),
+    ("test_size", 5, "only a task that reads a text"),
+    ("dropout", 0.5, "only a task that reads a text"),
+    ("vocabulary", 5, "only a task that reads a text"),
+    ("words", ("is",), "only a task that reads a text"),
     ("corpus", 5, "the id of a text"),
 ]
 

@@ -222,6 +222,15 @@ def test_provable_rule_changes_only_what_exceeds():
     torch.testing.assert_close(params["w_h"][0, :, unit].abs().sum(), torch.tensor(BUDGETS["i"]))
 
 
+def test_inputs_below_one_allow_no_larger_weights():
+    found = []
+    for largest in (None, torch.ones(S), torch.full((S,), 0.5)):
+        params = wild(PROVABLE, 10.0)
+        PROVABLE.project_(params, largest)
+        found.append(params["w_x"])
+    assert torch.equal(found[0], found[1]) and torch.equal(found[0], found[2])
+
+
 @pytest.mark.parametrize("rate", [1e-2, 1.0])
 def test_rules_hold_after_training(tmp_path, rate):
     params, _ = after_training(tmp_path / "p", "stable_lstm_provable", [rate, 10 * rate])

@@ -30,6 +30,12 @@ def test_a_point_is_followed_along_its_branch() -> None:
         assert point.multipliers.real.item() == pytest.approx(2 - rate)
 
 
+def test_where_a_step_is_too_long_the_way_is_halved() -> None:
+    """Newton's method at 3.9 takes the point of 1.5 to the other one, the origin."""
+    _, point = follow(logistic, at(1, 1, 1, value=0.3), np.array([1.5, 3.9]))
+    assert point.point.item() == pytest.approx(1 - 1 / 3.9)
+
+
 @pytest.mark.parametrize(
     ("step_at", "start", "values", "kind", "where", "multiplier"),
     [

@@ -38,6 +38,15 @@ def test_words_are_split_at_white_space_and_lines_end_in_eos():
     assert all(tokens.dtype == np.int32 for tokens in corpus.tokens.values())
 
 
+def test_lines_that_end_as_windows_ends_them_are_the_same_text(tmp_path):
+    changed = {split: text.replace("\n", "\r\n") for split, text in TEXTS.items()}
+    for name, texts in (("plain", TEXTS), ("windows", changed)):
+        (tmp_path / name).mkdir()
+        folder(tmp_path / name, **texts)
+    plain, windows = (read_texts(tmp_path / name) for name in ("plain", "windows"))
+    assert windows == plain and corpus_id(windows) == corpus_id(plain)
+
+
 def test_a_smaller_vocabulary_has_the_most_frequent_words_and_the_rest_is_unknown():
     corpus = tokenise(TEXTS)
     assert corpus.read("train", 3).tolist() == [0, 2, 1, 1, 0, 2, 1]

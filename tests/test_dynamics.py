@@ -24,6 +24,7 @@ from rnn_study.dynamics import (
     orbit_diagram,
     read_out,
 )
+from rnn_study.dynamics.lyapunov import spread
 
 SECOND_DOUBLING = 1 + math.sqrt(6)
 
@@ -97,6 +98,13 @@ class TestExponents:
         found = lyapunov_spectrum(step, at(2, 5, 3, value=0.0), 50, 3, 100)
         torch.testing.assert_close(found, sizes.log()[:, None].expand(2, 5, 3))
         torch.testing.assert_close(lyapunov_spectrum(step, at(2, 5, 3), 50, 2, 100), found[..., :2])
+
+    def test_they_descend_whatever_the_first_deviations(self) -> None:
+        """The matrix shrinks the first of them most, and the second least."""
+        turned = spread(2, 2, at(1, 1, 2))
+        matrix = turned @ torch.diag(torch.tensor([0.1, 0.9], dtype=F64)) @ turned.mT
+        found = lyapunov_spectrum(linear(matrix[None]), at(1, 1, 2), 5, 2, 0)
+        assert found.flatten().tolist() == pytest.approx([math.log(0.9), math.log(0.1)])
 
     def test_of_a_rotation_are_equal(self) -> None:
         found = lyapunov_spectrum(linear(rotation(1.0, 0.8)), at(1, 1, 2), 100, 2)

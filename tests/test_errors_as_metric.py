@@ -61,12 +61,17 @@ class TestMetric:
         ("value", "text"),
         [
             (0.00483, "4.8e-3"), (0.487, "0.49"), (0.0951, "0.10"), (0.0949, "9.5e-2"),
-            (0.00996, "1.0e-2"), (1.26, "1.3"), (31.4, "31"), (1234.0, "1.2e3"), (0.0, "0.0e0"),
+            (0.00996, "1.0e-2"), (0.9949, "0.99"), (0.997, "1.0"), (1.0, "1.0"), (1.26, "1.3"),
+            (9.96, "10"), (31.4, "31"), (1234.0, "1.2e3"), (0.0, "0.0e0"),
         ],
     )  # fmt: skip
     def test_errors_have_two_significant_digits(self, value: float, text: str) -> None:
         assert ERROR.text(value) == text
         assert len(text) <= 6
+
+    def test_in_tables_of_numbers_as_many_digits_are_kept(self) -> None:
+        assert ERROR.rounded(1.23456e-5) == 1.235e-5
+        assert TASKS["symbol"].metric.rounded(0.12344) == 0.1234
 
     def test_summary_has_the_last_finite_and_the_smallest_error(self) -> None:
         history = {"epoch": np.arange(1, 5), "seconds": np.ones(4)}

@@ -164,8 +164,9 @@ def test_out_of_memory_is_known_from_below_other_errors():
         assert is_out_of_memory(error)
     assert not is_out_of_memory(RuntimeError("capture failed"))
     assert is_out_of_memory(MemoryError())
-    handle = "CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate(handle)`"
-    assert is_out_of_memory(RuntimeError(handle))
+    for status in ("NOT_INITIALIZED", "ALLOC_FAILED"):
+        handle = f"CUDA error: CUBLAS_STATUS_{status} when calling `cublasCreate(handle)`"
+        assert is_out_of_memory(RuntimeError(handle))
 
 
 LIMITED = """

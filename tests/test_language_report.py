@@ -42,7 +42,9 @@ def texts(ends: dict[int, int], repeating: set[int]) -> pd.DataFrame:
 
 def test_the_last_look_is_that_at_each_seed():
     rows = texts({0: 61, 1: 74, 2: 68}, repeating={0, 2})
-    (found,) = language.last_repetition_table(rows).to_dict("records")
+    table = language.last_repetition_table(rows)
+    assert table.index.tolist() == [("lstm", 80, 1e-3)]
+    (found,) = table.to_dict("records")
     assert (found["first_epoch"], found["last_epoch"]) == (61, 74)
     assert (found["texts"], found["repeating"]) == (6, 4)
     assert (found["after"], found["cycle"], found["longest"]) == (51.0, 8.0, 9)

@@ -15,8 +15,9 @@ from rnn_study.config import Pack
 from rnn_study.errors import InvalidInput
 from rnn_study.execution import Execution
 from rnn_study.sample import best_network
+from rnn_study.tasks import TASKS
 from rnn_study.tasks.corpus import Corpus
-from rnn_study.training import Checkpoints, train
+from rnn_study.training import Checkpoints, summary, train
 from rnn_study.training.members import Members
 from rnn_study.training.noise import dropout_keys, random_bytes
 from rnn_study.training.reading import Reading, evaluate
@@ -97,8 +98,9 @@ def test_random_bytes_are_equally_likely_and_those_of_splitmix64():
 
 def test_the_rate_falls_as_torch_lets_it_fall():
     rng = np.random.default_rng(0)
-    for patience in (1, 2, 7):
-        losses = 5 * 0.9 ** np.arange(60) + rng.normal(0, 0.3, 60)
+    noisy = 5 * 0.9 ** np.arange(60) + rng.normal(0, 0.3, (3, 60))
+    hardly = 1 - 4e-5 * np.arange(60)  # better by less than counts
+    for patience, losses in [*zip((1, 2, 7), noisy, strict=True), (1, hardly)]:
         parameter = torch.nn.Parameter(torch.zeros(1))
         optimiser = torch.optim.SGD([parameter], 1.0)
         theirs = torch.optim.lr_scheduler.ReduceLROnPlateau(
@@ -119,6 +121,23 @@ def test_a_trial_ends_when_its_rate_falls_below_the_least(corpora):
         found.history["learning_rate"], [1e-30] * 3 + [1e-31] * 2 + [1e-32] * 2, rtol=1e-12
     )
     assert found.status == "unsolved"
+
+
+def test_of_epochs_that_are_as_good_the_first_is_the_best(corpora):
+    members = Members.start(Pack((TRIAL,)), torch.device("cpu"), corpora=corpora)
+    metric = TASKS[TRIAL.task].metric
+    history = {
+        "epoch": np.arange(1, 5),
+        "seconds": np.ones(4),
+        metric.column: np.array([5.0, 4, 4, 4.5]),
+        metric.test_column: np.array([9.0, 8, 7, 6]),
+    }
+    for epoch, value in enumerate(history[metric.column], start=1):
+        members.flat.fill_(epoch)
+        members.epochs = members.epochs + 1
+        members.record({metric.column: np.array([value])})
+    assert (members.best == 2).all()
+    assert summary(history, "unsolved", metric)["test_perplexity_at_best"] == 8
 
 
 class Stopped(Exception):

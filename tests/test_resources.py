@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import replace
 
 import pytest
@@ -10,7 +11,7 @@ from small import TRIAL, trials
 from rnn_study.config import Pack
 from rnn_study.errors import InvalidInput
 from rnn_study.execution import Execution
-from rnn_study.scheduling.cluster import Node, Resources, _resources
+from rnn_study.scheduling.cluster import Node, Resources, _resources, address
 from rnn_study.scheduling.sizes import gpu_share, reserved
 from rnn_study.training import bytes_per_member
 
@@ -40,6 +41,33 @@ def test_packs_at_once_are_counted_node_by_node(flags, packs):
     execution = Execution(**flags)
     assert found(execution).packs_at_once(execution) == packs
     assert "21 CPU cores, 6 GPUs on 3 nodes" in found(execution).describe(execution)
+
+
+@pytest.mark.parametrize(
+    ("asked", "variable", "joined"),
+    [
+        ("auto", "127.0.0.1:6379", "127.0.0.1:6379"),
+        ("auto", None, None),
+        ("local", "127.0.0.1:6379", None),
+        ("ray://head:10001", "127.0.0.1:6379", "ray://head:10001"),
+    ],
+)
+def test_the_cluster_to_join_is_the_one_asked_for(asked, variable, joined, monkeypatch):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    if variable:
+        monkeypatch.setenv("RAY_ADDRESS", variable)
+    assert address(Execution(ray_address=asked)) == joined
+
+
+def test_packs_are_guessed_to_train_side_by_side(monkeypatch):
+    """At a rate of one, three packs of a cost of c on two workers take 2c, and more with more."""
+    plan = importlib.import_module("rnn_study.scheduling.plan")
+    monkeypatch.setattr(plan, "_products_per_second", lambda *shape: 1 / plan._SHARE_IN_PRODUCTS)
+    packs = [Pack((trial,)) for trial in trials(3)]
+    cost = packs[0].cost
+    for later, expected in (([], 2 * cost), (trials(1), 2 * cost), (trials(5), 4 * cost)):
+        assert plan._guess(packs, later, 2) == pytest.approx(expected)
+    assert plan._guess(packs, [], 1) == pytest.approx(3 * cost)
 
 
 def test_a_pack_that_fits_no_node_is_refused_though_the_cluster_is_large_enough():

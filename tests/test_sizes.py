@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 
 import pytest
@@ -11,6 +12,7 @@ from small import TRIAL, trials
 from rnn_study.config import packs
 from rnn_study.errors import InvalidInput
 from rnn_study.execution import Execution
+from rnn_study.scheduling import sizes
 from rnn_study.scheduling.agenda import Agenda
 from rnn_study.scheduling.cluster import Node, Resources
 from rnn_study.scheduling.sizes import MOST, pack_sizes
@@ -49,6 +51,18 @@ def test_on_a_cpu_auto_takes_fewer_of_what_is_larger():
     ]
     assert sizes == sorted(sizes, reverse=True)
     assert sizes[0] > 8 and sizes[-1] == 1
+
+
+def test_packs_at_once_share_the_memory_of_a_machine(monkeypatch):
+    monkeypatch.setattr(sizes, "CACHE", 1e15)  # which is what holds packs small otherwise
+    need = bytes_per_member(LARGE)
+    memory = 32 * need
+    monkeypatch.setattr(os, "sysconf", {"SC_PHYS_PAGES": memory, "SC_PAGE_SIZE": 1}.__getitem__)
+    found = [
+        largest(LARGE, on=Resources((Node(cores, 0.0),), device="cpu"), pack_size="auto")
+        for cores in (1.0, 2.0, 4.0)
+    ]
+    assert found == [16, 8, 4]
 
 
 def test_auto_leaves_no_worker_without_a_pack():

@@ -72,6 +72,17 @@ class TestInterquartileMean:
         widths = [found.high - found.low for s in range(40) for found in [iqm(*draws(s, 20, 6))]]
         assert np.mean(widths) == pytest.approx(2 * 1.98 * math.sqrt(1.196 / 120), rel=0.05)
 
+    def test_strata_of_unlike_sizes_lose_a_share_of_their_weight(self) -> None:
+        """Zeros weigh 1 + 1/7, ones 6/7; of either end 3/13 of the weight of both strata goes."""
+        zeros, mostly_ones = np.zeros(6), np.array([0.0] + [1.0] * 6)
+        expected = (6 / 7 - 6 / 13) / (2 - 2 * 6 / 13)
+        assert iqm(zeros, mostly_ones).value == pytest.approx(expected)
+
+    @pytest.mark.parametrize("n", range(6, 13))
+    def test_of_equal_values_it_is_that_value(self, n: int) -> None:
+        """The sum of six times 0.1 is not 0.6 to the last bit."""
+        assert iqm(np.full(n, 0.1)) == (0.1, 0.1, 0.1)
+
     def test_six_values_have_an_interval_and_five_have_none(self) -> None:
         assert np.isfinite(iqm(draws(1, 6))).all()
         for few in ([draws(1, 5)], [draws(1, 9), draws(2, 5)]):
@@ -185,6 +196,11 @@ class TestSeedsNeeded:
     def test_of_none_or_all_solved_in_closed_form(self, solved: int, seeds: int) -> None:
         """The width is 1 - 0.025^(1/n), at most 0.1 from n = log 0.025 / log 0.9 = 35.01 on."""
         assert statistics.seeds_for_share(solved, seeds, 0.1) == 36
+
+    def test_one_seed_is_enough_for_a_wide_interval(self) -> None:
+        """Of one seed it is 1 - 0.025 wide."""
+        assert statistics.seeds_for_share(0, 1, 0.98) == 1
+        assert statistics.seeds_for_share(0, 1, 0.97) == 2
 
     @pytest.mark.parametrize("width", [0.5, 0.3, 0.1])
     def test_the_share_then_has_the_width(self, width: float) -> None:

@@ -151,6 +151,22 @@ def test_what_repeats_is_the_text_that_the_network_writes_at_temperature_zero(se
     assert some >= 2 * len(WORDS)
 
 
+def test_of_a_text_that_does_not_repeat_it_is_not_said_after_how_many_words(seen, corpora):
+    """Of three starts under a word, the first never repeats, and the others do from step 5 on."""
+    (trial, (portrait, *_)), *_ = seen.items()
+    never = np.random.default_rng(0).permutation(400)
+    cycle = np.concatenate([never[:5], np.tile([1, 2], 198)[:395]])
+    texts = np.stack([never, cycle, cycle])[None, None].repeat(len(WORDS), axis=1)
+    found = watch.TextWatch(TiedNetwork(trial), trial, corpora)._numbers([portrait], texts)
+    name = f"dynamics/{watch.probes(WORDS)[len(WORDS)]}"
+    assert np.isnan(found[f"{name}/repeats_after"]) and found[f"{name}/cycle"] == 0
+    assert found[f"{name}/repeating"] == pytest.approx(2 / 3)
+    turned = watch.TextWatch(TiedNetwork(trial), trial, corpora)._numbers(
+        [portrait], texts[:, :, ::-1]
+    )
+    assert (turned[f"{name}/repeats_after"], turned[f"{name}/cycle"]) == (5, 2)
+
+
 def test_words_are_drawn_as_often_as_the_network_says():
     outputs = torch.tensor([0.0, 1.0, 2.0, -50.0], dtype=torch.float64)
     rng = np.random.default_rng(0)

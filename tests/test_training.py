@@ -18,8 +18,25 @@ from rnn_study.errors import InvalidInput
 from rnn_study.tasks import TASKS
 from rnn_study.training import Checkpoints, Network, summary, train
 from rnn_study.training.adam import Adam, clip_
+from rnn_study.training.epochs import Eager
 
 ACCURACY = TASKS["symbol"].metric
+
+
+class Blind(Eager):
+    """Training whose validation loss is not finite."""
+
+    def epoch(self, members, rates):
+        means = super().epoch(members, rates)
+        means["val"]["loss"][:] = np.nan
+        return means
+
+
+def test_a_validation_loss_that_is_not_finite_is_a_divergence_without_an_accuracy():
+    found = results([TRIAL], runner=Blind)[TRIAL]
+    assert found.status == "diverged"
+    assert np.isnan(found.history["val_accuracy"]).all()
+    assert np.isfinite(found.history["train_loss"]).all()
 
 
 @pytest.mark.parametrize("batch_loss", ["mean", "sum"])

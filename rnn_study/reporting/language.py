@@ -106,12 +106,7 @@ def repetition_table(rows: pd.DataFrame) -> pd.DataFrame:
     - texts: looked at; repeating: of these; after, cycle: their medians, NaN where none repeats;
       longest: the longest cycle.
     """
-    levels = [*aggregate.CONDITION, "epoch"]
-    made = [
-        dict(zip(levels, key, strict=True)) | _over(group)
-        for key, group in aggregate.conditions(rows, levels)
-    ]
-    return pd.DataFrame(made, columns=[*levels, *_OVER])
+    return _by(rows, [*aggregate.CONDITION, "epoch"])
 
 
 def last_repetition_table(rows: pd.DataFrame) -> pd.DataFrame:
@@ -120,21 +115,23 @@ def last_repetition_table(rows: pd.DataFrame) -> pd.DataFrame:
     - first_epoch, last_epoch: of these looks; seeds may end at epochs of their own.
     """
     levels = [*aggregate.CONDITION]
-    last = rows[rows["epoch"] == rows.groupby([*levels, "seed"])["epoch"].transform("max")]
-    made = [
-        dict(zip(levels, key, strict=True))
-        | {"first_epoch": group["epoch"].min(), "last_epoch": group["epoch"].max()}
-        | _over(group)
-        for key, group in aggregate.conditions(last, levels)
-    ]
-    return pd.DataFrame(made, columns=[*levels, "first_epoch", "last_epoch", *_OVER])
+    looks = rows.groupby([*levels, "seed"])["epoch"]
+    table = _by(rows[rows["epoch"] == looks.transform("max")], levels)
+    ends = [looks.max().groupby(levels).agg(end).reindex(table.index) for end in ("min", "max")]
+    table.insert(0, "first_epoch", ends[0])
+    table.insert(1, "last_epoch", ends[1])
+    return table
 
 
-_OVER: Final = ("texts", "repeating", "after", "cycle", "longest")
+def _by(rows: pd.DataFrame, levels: list[str]) -> pd.DataFrame:
+    """What texts have in common, `_over` each group of equal `levels`."""
+    groups = list(aggregate.conditions(rows, levels))
+    index = _index([key for key, _ in groups], levels)
+    return pd.DataFrame([_over(group) for _, group in groups], index=index)
 
 
 def _over(rows: pd.DataFrame) -> dict[str, Any]:
-    """What some texts have in common, by `_OVER`."""
+    """What some texts have in common: a row of the tables."""
     repeating = rows[rows["cycle"] > 0]
     return {
         "texts": len(rows),
@@ -158,7 +155,7 @@ def of_repetitions(rows: pd.DataFrame) -> dict[str, Shown]:
     every, last = repetition_table(rows), last_repetition_table(rows)
     return {
         "last_repetition": _repetition(last, _epochs(last)),
-        "repetition": _repetition(every, every["epoch"].map(str)),
+        "repetition": _repetition(every, [*every.index.get_level_values("epoch").map(str)]),
     }
 
 
@@ -262,24 +259,24 @@ def _perplexity(table: pd.DataFrame, metric: Any) -> Shown:
     return Shown(table, pd.DataFrame(rows, columns=columns), note)
 
 
-def _epochs(table: pd.DataFrame) -> pd.Series:
+def _epochs(table: pd.DataFrame) -> list[str]:
     """`30`, or `61-74` where seeds end at epochs of their own."""
-    first, last = table["first_epoch"].map(str), table["last_epoch"].map(str)
-    return first.where(first == last, first + "-" + last)
+    ends = zip(table["first_epoch"], table["last_epoch"], strict=True)
+    return [str(first) if first == last else f"{first}-{last}" for first, last in ends]
 
 
-def _repetition(table: pd.DataFrame, epochs: pd.Series) -> Shown:
+def _repetition(table: pd.DataFrame, epochs: list[str]) -> Shown:
     text = pd.DataFrame(
         {
-            "cell": table["cell"],
-            "length": table["length"].map(str),
+            "cell": table.index.get_level_values("cell"),
+            "length": table.index.get_level_values("length").map(str),
             "epoch": epochs,
             "repeating": [
                 f"{k}/{n}" for k, n in zip(table["repeating"], table["texts"], strict=True)
             ],
             "after": [_count(value) for value in table["after"]],
             "cycle": [_count(value) for value in table["cycle"]],
-            "longest": table["longest"].map(str),
+            "longest": [str(value) for value in table["longest"]],
         }
     )
     note = (

@@ -88,6 +88,6 @@ class Metric:
         if not self.logarithmic:
             return f"{value:.{decimals}f}"
         if 0.095 <= value < 99.5:
-            return f"{value:.2g}" if value >= 0.995 else f"{value:.2f}"
+            return f"{value:.{2 - (value >= 0.995) - (value >= 9.95)}f}"
         digits, exponent = f"{value:.1e}".split("e")
         return f"{digits}e{int(exponent)}"

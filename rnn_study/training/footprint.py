@@ -71,7 +71,8 @@ def bytes_per_member(trial: Trial, device: str = "cpu") -> int:
 
 
 def footprint(trial: Trial, device: str = "cpu") -> Footprint:
-    """What a pack of such trials needs, by what it is for. Takes some 0.2 s, 0.5 s with kernels.
+    """What a pack of such trials needs, by what it is for. Takes some 0.2 s, 0.5 s with
+    kernels; the first 2 s more, as torch then imports its compiler.
 
     On `cuda` it is what the kernels need: they keep more, to work faster.
     """

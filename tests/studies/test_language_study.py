@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 import signal
 import sys
 
@@ -12,7 +13,7 @@ import pytest
 from commands import ROOT, Storage, wait_until
 from web import Web
 
-from rnn_study import aggregate, figures, sample, tracking
+from rnn_study import aggregate, cli, figures, sample, tracking
 from rnn_study.flags import script
 from rnn_study.tasks import grammar
 
@@ -158,12 +159,14 @@ def test_a_finished_run_goes_on_after_a_prompt(done, capsys, monkeypatch, tmp_pa
         (("--batch", "700"), "batch: 700 is not allowed; use at most 500"),
     ],
 )
-def test_what_cannot_be_read_is_refused_before_anything_is_made(tmp_path, flags, reason):
-    storage = Storage(tmp_path / "storage", NAME, SCRIPT)
-    process = storage.run(*flags)
-    assert process.returncode == 2 and process.stdout == ""
-    assert reason in process.stderr and len(process.stderr.splitlines()) == 1
-    assert not storage.folder.exists()
+def test_what_cannot_be_read_is_refused_before_anything_is_made(home, capfd, flags, reason):
+    made = runpy.run_path(str(SCRIPT))
+    argv = ["--preset", "smoke", "--storage", str(home / "storage"), *flags]
+    assert cli.main(made["PRESETS"], made["QUESTION"], argv) == 2
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert reason in err and len(err.splitlines()) == 1
+    assert [*home.iterdir()] == []
 
 
 def test_the_plan_of_the_full_run_fits_a_terminal(tmp_path):

@@ -1,4 +1,4 @@
-"""Kill it anywhere, run it again: the tables equal those of the undisturbed run."""
+"""Kill it anywhere, run it again: its numbers equal those of the undisturbed run."""
 
 from __future__ import annotations
 
@@ -6,12 +6,16 @@ import os
 import shutil
 import signal
 
+import numpy as np
 import pytest
 from commands import Storage, processes, wait_until
+from small import results
+
+from rnn_study import aggregate, tracking
 
 LONGER = (
     *("--cells", "lstm", "orthogonal", "--seeds", "3", "--pack-size", "2"),
-    *("--epochs", "500", "--learning-rate", "1e-5", "--checkpoint-seconds", "0.2"),
+    *("--epochs", "300", "--learning-rate", "1e-5", "--checkpoint-seconds", "0.2"),
 )
 """The smoke study in four packs, two at a time, that solve nothing and so train for seconds: long
 enough to be caught in the middle, and again after another start."""
@@ -50,7 +54,22 @@ def assert_as_undisturbed(storage: Storage, undisturbed: Storage) -> None:
     storage.wait_for_actors()
 
 
-def test_a_worker_is_killed_and_then_the_driver(storage, undisturbed):
+def assert_as_trained_alone(storage: Storage) -> None:
+    """Every run is there once, with each number of its trial's training here, without a pack."""
+    runs = storage.runs
+    assert set(runs["status"]) == {"FINISHED"}
+    assert len(runs) == runs["trial_id"].nunique() == 6
+    histories = tracking.read_histories(storage.uri, runs)
+    for _, run in runs.iterrows():
+        trial = aggregate.trial_of(run)
+        alone = results([trial])[trial].history
+        assert run["epochs_trained"] == alone["epoch"][-1] == 300
+        for name in ("train_loss", "val_loss", "val_accuracy", "gradient_norm"):
+            np.testing.assert_array_equal(histories[trial.id][name], alone[name], err_msg=name)
+    storage.wait_for_actors()
+
+
+def test_a_worker_is_killed_and_then_the_driver(storage):
     driver = storage.start(*LONGER)
     wait_until(lambda: in_the_middle(storage), 90, "the first checkpoints")
     before = actors(storage)
@@ -63,9 +82,10 @@ def test_a_worker_is_killed_and_then_the_driver(storage, undisturbed):
     storage.wait_for_actors()
     again = storage.run(*LONGER)
     assert again.returncode == 0, again.stdout + again.stderr
-    assert_as_undisturbed(storage, undisturbed)
+    assert_as_trained_alone(storage)
 
 
+@pytest.mark.slow  # what keeps two drivers apart is among the quick tests of the storage too
 def test_a_running_study_is_not_started_twice_and_ends_where_ray_is_killed(storage):
     """The driver notices, instead of waiting for ever."""
     endless = (*LONGER, "--epochs", "15000")
