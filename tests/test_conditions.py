@@ -57,6 +57,9 @@ class TestSettings:
         lists = pd.DataFrame([run(decay_epochs=(5, 9)), run(decay_epochs=(5,))])
         lists["decay_epochs"] = lists["decay_epochs"].map(list)
         pd.testing.assert_frame_equal(aggregate.seed_sensitivity(lists), found)
+        lists["decay_epochs"] = [(5, 9), None]  # of runs that were recorded without it
+        unset = aggregate.seed_sensitivity(lists).index.get_level_values("decay_epochs")
+        assert pd.isna(unset[0]) and unset[1] == (5, 9)
 
     def test_decay_epochs_that_differ_between_cells_alone_are_no_level(self) -> None:
         rows = [run("lstm", decay_epochs=()), run("stable_lstm", decay_epochs=(5, 9))]
