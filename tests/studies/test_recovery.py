@@ -54,18 +54,19 @@ def assert_as_undisturbed(storage: Storage, undisturbed: Storage) -> None:
     storage.wait_for_actors()
 
 
-def assert_as_trained_alone(storage: Storage) -> None:
-    """Every run is there once, with each number of its trial's training here, without a pack."""
+def assert_as_trained_here(storage: Storage) -> None:
+    """Every run is there once, with each number that its trial has when it is trained here."""
     runs = storage.runs
     assert set(runs["status"]) == {"FINISHED"}
     assert len(runs) == runs["trial_id"].nunique() == 6
     histories = tracking.read_histories(storage.uri, runs)
-    for _, run in runs.iterrows():
-        trial = aggregate.trial_of(run)
-        alone = results([trial])[trial].history
-        assert run["epochs_trained"] == alone["epoch"][-1] == 300
-        for name in ("train_loss", "val_loss", "val_accuracy", "gradient_norm"):
-            np.testing.assert_array_equal(histories[trial.id][name], alone[name], err_msg=name)
+    for _, of_cell in runs.groupby("cell"):
+        pack = [aggregate.trial_of(run) for _, run in of_cell.iterrows()]
+        for trial, found in results(pack).items():
+            assert found.history["epoch"][-1] == trial.epochs
+            for name in ("train_loss", "val_loss", "val_accuracy", "gradient_norm"):
+                recorded = histories[trial.id][name]
+                np.testing.assert_array_equal(recorded, found.history[name], err_msg=name)
     storage.wait_for_actors()
 
 
@@ -82,7 +83,7 @@ def test_a_worker_is_killed_and_then_the_driver(storage):
     storage.wait_for_actors()
     again = storage.run(*LONGER)
     assert again.returncode == 0, again.stdout + again.stderr
-    assert_as_trained_alone(storage)
+    assert_as_trained_here(storage)
 
 
 @pytest.mark.slow  # what keeps two drivers apart is among the quick tests of the storage too
