@@ -7,7 +7,7 @@ when texts that are fed back repeat themselves, of all of them.
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -45,24 +45,27 @@ def perplexity_table(runs: pd.DataFrame) -> pd.DataFrame:
     Intervals are Student's for the cross entropy, whose exponential a perplexity is.
     """
     levels = [*aggregate.CONDITION, *aggregate.varying(runs)]
-    rows, keys = [], []
-    for key, group in aggregate.conditions(aggregate.finished(runs), levels):
-        found = group.dropna(subset=["test_perplexity_at_best"])
-        val, test = (
-            np.exp(statistics.mean(np.log(found[name].to_numpy())))
-            for name in ("best_val_perplexity", "test_perplexity_at_best")
-        )
-        rows.append(
-            {"seeds": len(found)}
-            | {f"val{end}": v for end, v in zip(("", "_low", "_high"), val, strict=True)}
-            | {f"test{end}": v for end, v in zip(("", "_low", "_high"), test, strict=True)}
-            | {
-                "test_min": found["test_perplexity_at_best"].min(),
-                "test_max": found["test_perplexity_at_best"].max(),
-            }
-        )
-        keys.append(key)
-    return pd.DataFrame(rows, index=_index(keys, levels))
+    return _by(aggregate.finished(runs), levels, _perplexities)
+
+
+def _by(
+    rows: pd.DataFrame, levels: list[str], made: Callable[[pd.DataFrame], dict[str, Any]]
+) -> pd.DataFrame:
+    """A row, `made` of them, of each group of rows that agree in `levels`."""
+    groups = list(aggregate.conditions(rows, levels))
+    index = aggregate.index([key for key, _ in groups], levels)
+    return pd.DataFrame([made(group) for _, group in groups], index=index)
+
+
+def _perplexities(seeds: pd.DataFrame) -> dict[str, Any]:
+    """A row of `perplexity_table`."""
+    found = seeds.dropna(subset=["test_perplexity_at_best"])
+    test = found["test_perplexity_at_best"]
+    row: dict[str, Any] = {"seeds": len(found)}
+    for name, values in (("val", found["best_val_perplexity"]), ("test", test)):
+        limits = np.exp(statistics.mean(np.log(values.to_numpy())))
+        row |= {f"{name}{end}": v for end, v in zip(("", "_low", "_high"), limits, strict=True)}
+    return row | {"test_min": test.min(), "test_max": test.max()}
 
 
 def repetitions(runs: pd.DataFrame, histories: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
@@ -106,7 +109,7 @@ def repetition_table(rows: pd.DataFrame) -> pd.DataFrame:
     - texts: looked at; repeating: of these; after, cycle: their medians, NaN where none repeats;
       longest: the longest cycle.
     """
-    return _by(rows, [*aggregate.CONDITION, "epoch"])
+    return _by(rows, [*aggregate.CONDITION, "epoch"], _over)
 
 
 def last_repetition_table(rows: pd.DataFrame) -> pd.DataFrame:
@@ -115,23 +118,17 @@ def last_repetition_table(rows: pd.DataFrame) -> pd.DataFrame:
     - first_epoch, last_epoch: of these looks; seeds may end at epochs of their own.
     """
     levels = [*aggregate.CONDITION]
-    looks = rows.groupby([*levels, "seed"])["epoch"]
-    table = _by(rows[rows["epoch"] == looks.transform("max")], levels)
-    ends = [looks.max().groupby(levels).agg(end).reindex(table.index) for end in ("min", "max")]
-    table.insert(0, "first_epoch", ends[0])
-    table.insert(1, "last_epoch", ends[1])
-    return table
+    last = rows[rows["epoch"] == rows.groupby([*levels, "seed"])["epoch"].transform("max")]
 
+    def made(group: pd.DataFrame) -> dict[str, Any]:
+        looks = group["epoch"]
+        return {"first_epoch": looks.min(), "last_epoch": looks.max()} | _over(group)
 
-def _by(rows: pd.DataFrame, levels: list[str]) -> pd.DataFrame:
-    """What texts have in common, `_over` each group of equal `levels`."""
-    groups = list(aggregate.conditions(rows, levels))
-    index = _index([key for key, _ in groups], levels)
-    return pd.DataFrame([_over(group) for _, group in groups], index=index)
+    return _by(last, levels, made)
 
 
 def _over(rows: pd.DataFrame) -> dict[str, Any]:
-    """What some texts have in common: a row of the tables."""
+    """A row of `repetition_table`."""
     repeating = rows[rows["cycle"] > 0]
     return {
         "texts": len(rows),
@@ -231,11 +228,6 @@ def _drawn(runs: pd.DataFrame, albums: Albums) -> dict[str, tuple[Trial, Album]]
             trial = aggregate.trial_of(row)
             chosen[f"{label(cell)}, seed {trial.seed}"] = trial, album
     return chosen
-
-
-def _index(keys: list[tuple[Any, ...]], levels: list[str]) -> pd.MultiIndex:
-    columns = [pd.Index([key[i] for key in keys], tupleize_cols=False) for i in range(len(levels))]
-    return pd.MultiIndex.from_arrays(columns, names=levels)
 
 
 def _perplexity(table: pd.DataFrame, metric: Any) -> Shown:

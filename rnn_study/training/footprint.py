@@ -71,10 +71,10 @@ def bytes_per_member(trial: Trial, device: str = "cpu") -> int:
 
 
 def footprint(trial: Trial, device: str = "cpu") -> Footprint:
-    """What a pack of such trials needs, by what it is for. Takes some 0.2 s, 0.5 s with
-    kernels; the first 2 s more, as torch then imports its compiler.
+    """What a pack of such trials needs, by what it is for.
 
-    On `cuda` it is what the kernels need: they keep more, to work faster.
+    On `cuda` it is what the kernels need: they keep more, to work faster. Takes some 0.2 s, 0.5 s
+    with kernels; the first 2 s more, as torch then imports its compiler.
     """
     return _footprint(pack_shape(trial), device == "cuda")
 
