@@ -223,12 +223,11 @@ def test_provable_rule_changes_only_what_exceeds():
 
 
 def test_inputs_below_one_allow_no_larger_weights():
-    found = []
-    for largest in (None, torch.ones(S), torch.full((S,), 0.5)):
-        params = wild(PROVABLE, 10.0)
+    inputs = (None, torch.ones(S), torch.full((S,), 0.5))
+    found = [wild(PROVABLE, 10.0) for _ in inputs]
+    for params, largest in zip(found, inputs, strict=True):
         PROVABLE.project_(params, largest)
-        found.append(params["w_x"])
-    assert torch.equal(found[0], found[1]) and torch.equal(found[0], found[2])
+        assert torch.equal(params["w_x"], found[0]["w_x"])
 
 
 @pytest.mark.parametrize("rate", [1e-2, 1.0])

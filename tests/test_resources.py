@@ -61,7 +61,7 @@ def test_the_cluster_to_join_is_the_one_asked_for(asked, variable, joined, monke
 
 def test_packs_are_guessed_to_train_side_by_side(monkeypatch):
     """At a rate of one, three packs of a cost of c on two workers take 2c, and more with more."""
-    plan = importlib.import_module("rnn_study.scheduling.plan")
+    plan = importlib.import_module("rnn_study.scheduling.plan")  # its package has a `plan` too
     monkeypatch.setattr(plan, "_products_per_second", lambda *shape: 1 / plan._SHARE_IN_PRODUCTS)
     packs = [Pack((trial,)) for trial in trials(3)]
     cost = packs[0].cost

@@ -12,7 +12,6 @@ from small import TRIAL, trials
 from rnn_study.config import packs
 from rnn_study.errors import InvalidInput
 from rnn_study.execution import Execution
-from rnn_study.scheduling import sizes
 from rnn_study.scheduling.agenda import Agenda
 from rnn_study.scheduling.cluster import Node, Resources
 from rnn_study.scheduling.sizes import MOST, pack_sizes
@@ -54,9 +53,9 @@ def test_on_a_cpu_auto_takes_fewer_of_what_is_larger():
 
 
 def test_packs_at_once_share_the_memory_of_a_machine(monkeypatch):
-    monkeypatch.setattr(sizes, "CACHE", 1e15)  # which is what holds packs small otherwise
-    need = bytes_per_member(LARGE)
-    memory = 32 * need
+    # the cache is what holds packs small otherwise
+    monkeypatch.setattr("rnn_study.scheduling.sizes.CACHE", 1e15)
+    memory = 32 * bytes_per_member(LARGE)
     monkeypatch.setattr(os, "sysconf", {"SC_PHYS_PAGES": memory, "SC_PAGE_SIZE": 1}.__getitem__)
     found = [
         largest(LARGE, on=Resources((Node(cores, 0.0),), device="cpu"), pack_size="auto")

@@ -7,6 +7,7 @@ import shutil
 import signal
 
 import numpy as np
+import pandas as pd
 import pytest
 from commands import Storage, processes, wait_until
 from small import results
@@ -46,27 +47,34 @@ def actors(storage: Storage) -> set[int]:
     return {*processes(storage.home, "ray::ImplicitFunc")}
 
 
-def assert_as_undisturbed(storage: Storage, undisturbed: Storage) -> None:
-    assert storage.tables() == undisturbed.tables()
+def finished(storage: Storage, count: int) -> pd.DataFrame:
+    """The runs, so many, each of which has finished and is there once."""
     runs = storage.runs
     assert set(runs["status"]) == {"FINISHED"}
-    assert len(runs) == runs["trial_id"].nunique() == len(undisturbed.runs)
+    assert len(runs) == runs["trial_id"].nunique() == count
+    return runs
+
+
+def assert_as_undisturbed(storage: Storage, undisturbed: Storage) -> None:
+    assert storage.tables() == undisturbed.tables()
+    finished(storage, len(undisturbed.runs))
     storage.wait_for_actors()
 
 
 def assert_as_trained_here(storage: Storage) -> None:
-    """Every run is there once, with each number that its trial has when it is trained here."""
-    runs = storage.runs
-    assert set(runs["status"]) == {"FINISHED"}
-    assert len(runs) == runs["trial_id"].nunique() == 6
+    """Every run has each number that its trial has when it is trained here."""
+    runs = finished(storage, 6)
     histories = tracking.read_histories(storage.uri, runs)
     for _, of_cell in runs.groupby("cell"):
-        pack = [aggregate.trial_of(run) for _, run in of_cell.iterrows()]
-        for trial, found in results(pack).items():
-            assert found.history["epoch"][-1] == trial.epochs
+        by_trial = {aggregate.trial_of(run): run for _, run in of_cell.iterrows()}
+        for trial, found in results(by_trial).items():
+            assert found.history["epoch"][-1] == trial.epochs == by_trial[trial]["epochs_trained"]
             for name in ("train_loss", "val_loss", "val_accuracy", "gradient_norm"):
                 recorded = histories[trial.id][name]
                 np.testing.assert_array_equal(recorded, found.history[name], err_msg=name)
+            accuracies = found.history["val_accuracy"]
+            assert by_trial[trial]["val_accuracy"] == accuracies[-1]
+            assert by_trial[trial]["best_val_accuracy"] == accuracies.max()
     storage.wait_for_actors()
 
 

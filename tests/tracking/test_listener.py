@@ -7,14 +7,14 @@ from types import SimpleNamespace
 
 import pytest
 from saved import state_of
-from tracked import ENVIRONMENT, EPOCHS, STUDY, history
+from tracked import EPOCHS, STUDY, history, opened
 
 from rnn_study.progress import PlainProgress
 from rnn_study.scheduling.agenda import Agenda
 from rnn_study.scheduling.callback import Listener
 from rnn_study.scheduling.interruption import Signals
 from rnn_study.tasks import TASKS
-from rnn_study.tracking import Tracker, read_runs
+from rnn_study.tracking import read_runs
 from rnn_study.training import Checkpoints
 
 pytestmark = pytest.mark.usefixtures("unchecked")  # the pack is not quite one of Tune's
@@ -23,10 +23,9 @@ pytestmark = pytest.mark.usefixtures("unchecked")  # the pack is not quite one o
 @pytest.fixture
 def heard(uri, tmp_path):
     """A listener that has heard of the start of a pack of two, and that pack as Tune knows it."""
-    tracker = Tracker(uri, STUDY, tmp_path / "artifacts")
+    tracker = opened(uri, tmp_path)
     agenda = Agenda(STUDY, TASKS[STUDY.task].metric, 2, [], lambda trials: {})
     checkpoints = Checkpoints(tmp_path / "checkpoints")
-    tracker.open(agenda.trials, ENVIRONMENT)
     log = (tmp_path / "log.txt").open("w")
     observer = PlainProgress(log)
     observer.plan(STUDY, agenda.ready, 0)
@@ -77,6 +76,6 @@ def test_a_pack_that_ends_without_its_checkpoints_is_an_error(heard, status):
     for trial in heard.trials:
         if status:
             heard.checkpoints.save(trial, at(trial, status))
-    with pytest.raises(RuntimeError, match="every node must see the storage"):
+    with pytest.raises(RuntimeError, match="does not say so; every node must see the storage"):
         heard.listener.on_trial_complete(0, [], heard.pack)
     assert "FINISHED" not in set(heard.runs()["status"])
