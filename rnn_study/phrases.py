@@ -31,8 +31,9 @@ def count(number: int, what: str) -> str:
 
 def label(cell: str) -> str:
     """A cell's name for people: `stable_lstm` is "stable LSTM"."""
-    words = cell.split("_")
-    return " ".join(word.upper() if word in ("lstm", "gru", "rnn") else word for word in words)
+    return " ".join(
+        word.upper() if word in ("lstm", "gru", "rnn") else word for word in cell.split("_")
+    )
 
 
 def named(trial: Trial) -> str:
@@ -45,6 +46,11 @@ def setting(value: Any) -> str:
     if isinstance(value, tuple):
         return " ".join(map(setting, value)) or "none"
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def words(name: Any) -> str:
+    """The name of a field or column, for people: `learning rate`."""
+    return str(name).replace("_", " ")
 
 
 def described(trials: Sequence[Trial]) -> str:

@@ -81,6 +81,13 @@ for name in {sorted(set(modules))!r}:
     assert len(modules) > 15
 
 
+def test_help_and_refusals_wait_for_nothing_that_takes_seconds_to_import():
+    code = "import sys, rnn_study.cli; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    slow = {*OWNERS, "scipy.stats", "statsmodels", "matplotlib"}
+    assert slow.isdisjoint(done.stdout.split())
+
+
 @pytest.mark.parametrize("library", OWNERS)
 def test_one_package_alone_imports(library):
     owners = {

@@ -19,10 +19,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from rnn_study import aggregate, figures
-from rnn_study.phrases import setting
+from rnn_study.phrases import setting, words
 from rnn_study.reporting import tables
 from rnn_study.reporting.layout import WORDS
-from rnn_study.reporting.tables import GAP, Columns, Shown, as_text, interval, number, words
+from rnn_study.reporting.tables import GAP, Columns, Shown, as_text, interval, number
 from rnn_study.tasks import Metric
 from rnn_study.training.files import write_atomically
 

@@ -24,7 +24,7 @@ from rnn_study.config import Study, Trial
 from rnn_study.flags.again import options
 from rnn_study.flags.fields import explained
 from rnn_study.flags.words import written
-from rnn_study.phrases import count, label, seeds
+from rnn_study.phrases import count, label, seeds, words
 from rnn_study.reporting import files
 from rnn_study.reporting.files import Written, write_text
 from rnn_study.reporting.layout import WORDS
@@ -191,7 +191,7 @@ def _of_study(study: Study) -> list[dict[str, str]]:
     values = {name: getattr(study, name) for name in names} | options(study)
     return [
         {
-            "name": name.replace("_", " "),
+            "name": words(name),
             "value": " ".join(written(name, value)) or "none",
             "meaning": meaning[name],
         }

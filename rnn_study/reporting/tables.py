@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 import pandas as pd
 
 from rnn_study import aggregate
-from rnn_study.phrases import setting
+from rnn_study.phrases import setting, words
 from rnn_study.tasks import Metric
 
 GAP: Final = "n/a"
@@ -167,11 +167,6 @@ def as_text(table: pd.DataFrame, columns: Columns) -> pd.DataFrame:
     rows = table.to_dict("records")
     shown = {title: [show(row) for row in rows] for title, show in columns.items()}
     return pd.concat([levels, pd.DataFrame(shown)], axis="columns")
-
-
-def words(name: Any) -> str:
-    """A column's name for people."""
-    return str(name).replace("_", " ")
 
 
 def number(value: float, metric: Metric) -> str:

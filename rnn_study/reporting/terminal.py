@@ -18,9 +18,8 @@ from rich.text import Text
 
 from rnn_study.config import Pack, Study, Trial
 from rnn_study.execution import Execution
-from rnn_study.phrases import about, count, duration, seed_range, seeds
+from rnn_study.phrases import about, count, duration, seed_range, seeds, words
 from rnn_study.reporting import layout
-from rnn_study.reporting.tables import words
 from rnn_study.tasks import Metric
 from rnn_study.training import bytes_per_member
 
