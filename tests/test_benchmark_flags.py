@@ -20,6 +20,7 @@ BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
         ("training", "--packs 0", "packs: 0 is not allowed; use a whole number of at least 1"),
         ("training", "--rivals me", "rivals: 'me' is not allowed; choose from processes, serial"),
         ("training", "--cells gru", "cells: 'gru' is not allowed; choose from lstm, orthogonal"),
+        ("inputs", "--seconds 0", "seconds: 0.0 is not allowed; use a finite number above 0"),
         ("rounding", "--seeds 0", "seeds: 0 is not allowed; use a whole number of at least 1"),
         ("search", "--repeats 0", "repeats: 0 is not allowed; use a whole number of at least 1"),
         ("search", "--repeat 9", "argument: '--repeat' is not allowed; did you mean --repeats?"),
