@@ -22,7 +22,7 @@ from rnn_study.figures.orbits import EPOCHS, INK, orbit_diagram_3d
 from rnn_study.figures.portraits import LAST, bar, chosen, limits, scale
 from rnn_study.phrases import label, named
 from rnn_study.training import Album
-from rnn_study.training.text_watch import FED_BACK, MEAN, answers, probes
+from rnn_study.training.text_watch import FED_BACK, MEAN, answers
 
 Panel = tuple[str, Trial, Album, int, int]
 """What is over it, and which input and output of whose album it shows."""
@@ -32,8 +32,8 @@ def of_run(trial: Trial, album: Album) -> Figure:
     """Every input with every output that is watched: a run's own diagram."""
     outputs = answers(trial.words)
     rows = [
-        [(f"{_read(probe)}\n{_shown(o)}", trial, album, b, k) for k, o in enumerate(outputs)]
-        for b, probe in enumerate(album.probes)
+        [(f"{_read(trial, b)}\n{_shown(o)}", trial, album, b, k) for k, o in enumerate(outputs)]
+        for b in range(len(album.probes))
     ]
     figure = _flat(rows, (1.75, 1.4))
     figure.suptitle(named(trial), fontsize=TEXT, x=0.01, ha="left")
@@ -45,7 +45,7 @@ def compared(albums: Mapping[str, tuple[Trial, Album]], deep: bool) -> Figure:
     rows = []
     for title, (trial, album) in albums.items():
         seats = (0, len(trial.words))
-        names = [_read(probes(trial.words)[b]) for b in seats]
+        names = [_read(trial, b) for b in seats]
         rows.append(
             [(f"{title}\n{n}", trial, album, b, 0) for n, b in zip(names, seats, strict=True)]
         )
@@ -58,7 +58,7 @@ def of_cell(title: str, trial: Trial, album: Album, deep: bool) -> Figure:
     seats = [b for place in range(min(2, count)) for b in (place, count + place)]
     rows = [
         [
-            (f"{_read(album.probes[b])}\n{_shown(o)}", trial, album, b, k)
+            (f"{_read(trial, b)}\n{_shown(o)}", trial, album, b, k)
             for k, o in enumerate(answers(trial.words))
         ]
         for b in seats
@@ -100,10 +100,10 @@ def repetition(rows: Any, ax: Axes) -> Axes:
     return ax
 
 
-def _read(probe: str) -> str:
+def _read(trial: Trial, probe: int) -> str:
     """What the network reads: `"is" held` or `"is" fed back`."""
-    word = probe.removesuffix(FED_BACK)
-    return f'"{word}"{FED_BACK if probe != word else " held"}'
+    fed_back, place = divmod(probe, len(trial.words))
+    return f'"{trial.words[place]}"{FED_BACK if fed_back else " held"}'
 
 
 def _shown(output: str) -> str:

@@ -38,8 +38,11 @@ def of_run(trial: Trial, album: Album) -> Figure:
     names = sequence_task(trial.task).answers
     columns = min(len(album.probes), 5 if len(names) == 1 else 3)
     rows = -(-len(album.probes) // columns)
-    figure = Figure(figsize=(2.3 * columns + 0.6, 1.7 * rows + 0.7), layout="constrained")
+    wide, high = 2.3 * columns + 0.6, 1.7 * rows + 0.8
+    figure = Figure(figsize=(wide, high))
     panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    # "constrained" would find these in twice the time, and every run is drawn
+    figure.subplots_adjust(0.7 / wide, 0.5 / high, 1 - 0.1 / wide, 1 - 0.5 / high, 0.06, 0.28)
     shown = chosen(album)
     gap = np.diff(album.epochs[shown]).min(initial=album.epochs[-1])
     beside = (np.arange(len(names)) - (len(names) - 1) / 2) * 0.18 * gap
@@ -61,11 +64,11 @@ def of_run(trial: Trial, album: Album) -> Figure:
     if len(names) > 1:
         handles = panels[0, 0].get_lines()[1::2]
         figure.legend(
-            handles, [f"output {name}" for name in names], loc="outside upper right",
+            handles, [f"output {name}" for name in names], loc="upper right",
             fontsize=SMALL, ncols=len(names), markerscale=4, frameon=False,
         )  # fmt: skip
     figure.supxlabel("epoch", fontsize=TEXT)
-    figure.supylabel("outputs visited", fontsize=TEXT)
+    figure.supylabel("outputs visited", fontsize=TEXT, x=0.1 / wide, ha="left")
     figure.suptitle(named(trial), fontsize=TEXT, x=0.01, ha="left")
     return figure
 

@@ -102,7 +102,7 @@ def test_panels_say_what_the_network_reads(done):
     titles = [ax.get_title() for ax in figure.axes]
     assert titles == ['LSTM\n"is" held', 'LSTM\n"is" fed back']
     every = figures.language.of_run(trial, album)
-    assert every.axes[-1].get_title().startswith('"unk" fed back\n')
+    assert every.axes[-1].get_title().startswith('"<unk>" fed back\n')
     assert every.get_suptitle() == f"LSTM, length {trial.length}, rate 0.003, seed {trial.seed}"
 
 
