@@ -25,7 +25,8 @@ class Execution:
 
     pack_size: int | Literal["auto"] = 4
     """Most trials that train together in one process; auto: as many as fill the pack's GPU, or on a
-    CPU its cache, shared out among the packs that run at once."""
+    CPU its cache, shared out among the packs that run at once. The seeds of a rate that a search
+    tries stay together, however many they are."""
     memory_per_pack: float | None = None
     """Gigabytes that a pack of --pack-size auto may fill; default: its share of the GPU of this
     machine, or of half the machine's memory. A pack that runs out of memory halves itself."""

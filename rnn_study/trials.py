@@ -35,6 +35,8 @@ WIDEST = 4096
 """Most hidden units: the weights of one LSTM take 0.3 GB then, and an epoch hours."""
 LEVELS = 256
 """Dropout is decided by a byte."""
+LONGEST = 6000
+"""Most characters of a setting as JSON: MLflow would cut a longer one, and it could not be read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +111,7 @@ class Training:
         self._set("dropout", require_share("dropout", self.dropout))
         happens = self.dropout == 0 or 0 < round(self.dropout * LEVELS) < LEVELS
         require(happens, "dropout", self.dropout, f"use 0, or from 1/{LEVELS} to 255/{LEVELS}")
-        self._set("words", require_values("words", self.words, least=0))
+        self._set("words", _brief("words", require_values("words", self.words, least=0)))
 
     def _set(self, name: str, value: object) -> None:
         """Stores a value in its plain type: equal settings are written, and hashed, alike."""
@@ -259,7 +261,16 @@ def by_cell(name: str, value: Any, check: Callable[[str, Any], Any]) -> Any:
 
 
 def _epochs(name: str, values: Any) -> tuple[int, ...]:
-    return tuple(require_whole(name, each, 1) for each in require_values(name, values, least=0))
+    given = require_values(name, values, least=0)
+    return _brief(name, tuple(require_whole(name, each, 1) for each in given))
+
+
+def _brief(name: str, values: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The values, which must not take too much room where they are stored."""
+    room = len(json.dumps(values, default=str))
+    allowed = f"use at most {LONGEST:,} characters in all, as JSON; these have {room:,}"
+    require(room <= LONGEST, name, f"{len(values)} values", allowed)
+    return values
 
 
 _ABSENT = {

@@ -113,6 +113,7 @@ class Judge:
             i: Course(state.history, state.finished) if state else Course({}, False)
             for i, state in states.items()
         }
+        self._stopped: set[str] = set()
         self._proposals: dict[float, list[str]] = {}
         for trial in pack.trials:
             self._proposals.setdefault(trial.learning_rate, []).append(trial.id)
@@ -124,10 +125,10 @@ class Judge:
             past = self._courses[trial.id].history
             history = {name: np.append(past.get(name, []), rows[name][s]) for name in self._columns}
             self._courses[trial.id] = Course(history, epoch.status[s] != "training")
-        if not self._rule.thresholds.keys() & set(epoch.number.tolist()):
-            return np.zeros(len(epoch.trials), dtype=bool)
-        hopeless = self.hopeless()
-        return np.array([trial.id in hopeless for trial in epoch.trials])
+        if self._rule.thresholds.keys() & set(epoch.number.tolist()):
+            self._stopped |= self.hopeless()
+        # parts of a pack that train by turns may have passed a threshold before it was decided
+        return np.array([trial.id in self._stopped for trial in epoch.trials])
 
     def hopeless(self) -> set[str]:
         """The trials of the proposals that are to be stopped."""

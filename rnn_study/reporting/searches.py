@@ -47,6 +47,7 @@ def plan(study: Study, searches: Sequence[Searching]) -> Group:
     fresh = count(len(study.seeds), "fresh seed")
     note = (
         f"  Optuna proposes {count(first.round, 'rate')} at a time{early}.\n"
+        "  The seeds of a rate train in one pack.\n"
         f"  The best of each search trains with {fresh}; the tables are of those."
     )
     title = layout.title("Searches of the learning rate, all at once")

@@ -144,11 +144,11 @@ class Agenda:
         if condition is None:
             return [], 0
         self._courses[trial_id] = course
-        before, earlier = list(self._ready), self.earlier
-        self._go_on(self.searches[condition])
-        return [job.pack for job in self._ready if job not in before], self.earlier - earlier
+        earlier = self.earlier
+        due = self._go_on(self.searches[condition])
+        return [job.pack for job in due], self.earlier - earlier
 
-    def _go_on(self, search: Proposals) -> None:
+    def _go_on(self, search: Proposals) -> list[Job]:
         """Makes the next round due when one is decided, or the winner's trials after the last."""
         while search.advance(self._courses):
             self._take_known(search)
@@ -157,11 +157,12 @@ class Agenda:
             number = search.round[0].round
             if self._begun.get(condition) != number:
                 self._begun[condition] = number
-                self._add(self._jobs(search))
+                return self._add(self._jobs(search))
         elif condition not in self._confirmed:
             self._confirmed.add(condition)
             missing = self._missing(self._confirming(condition, best[0].rate))
-            self._add(Job(pack, CONFIRMATION) for pack in packs(missing, self._size))
+            return self._add(Job(pack, CONFIRMATION) for pack in packs(missing, self._size))
+        return []
 
     def _confirming(self, condition: Condition, rate: float) -> list[Trial]:
         """The trials of the tables of one condition."""
@@ -200,5 +201,8 @@ class Agenda:
         self.earlier += len(every) - len(missing)
         return missing
 
-    def _add(self, jobs: Iterable[Job]) -> None:
-        self._ready = sorted([*self._ready, *jobs], key=lambda job: -job.pack.cost)
+    def _add(self, jobs: Iterable[Job]) -> list[Job]:
+        """Makes them due, and returns them, the costliest first."""
+        new = sorted(jobs, key=lambda job: -job.pack.cost)
+        self._ready = sorted([*self._ready, *new], key=lambda job: -job.pack.cost)
+        return new

@@ -6,7 +6,7 @@ import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -170,7 +170,10 @@ def stop_when_away() -> Iterator[None]:
 
 
 def _pack(trial: TuneTrial) -> Pack:
-    return Pack.from_json(trial.config["pack"])
+    return _read(trial.config["pack"])
+
+
+_read = lru_cache(maxsize=1024)(Pack.from_json)  # for every message: to check it takes a while
 
 
 def reason_of(failures: str) -> str:

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import optuna
@@ -179,15 +178,12 @@ def name(condition: Condition) -> str:
 
 
 def save(searches: Iterable[Proposals], path: Path) -> None:
-    """Writes the Optuna studies of all conditions into one SQLite file, whole or not at all."""
-    with TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
-        draft = Path(folder) / path.name
-        storage = optuna.storages.RDBStorage(f"sqlite:///{draft}")
-        for search in searches:
-            optuna.copy_study(
-                from_study_name=search.optuna.study_name,
-                from_storage=search.optuna._storage,
-                to_storage=storage,
-            )
-        storage.engine.dispose()
-        draft.replace(path)
+    """Writes the Optuna studies of all conditions into one new SQLite file."""
+    storage = optuna.storages.RDBStorage(f"sqlite:///{path}")
+    for search in searches:
+        optuna.copy_study(
+            from_study_name=search.optuna.study_name,
+            from_storage=search.optuna._storage,
+            to_storage=storage,
+        )
+    storage.engine.dispose()

@@ -128,9 +128,9 @@ def run(
                 study.name,
                 about(left),
             )
-        unclaimed = tracker.finished(SEARCH) & {trial.id for trial in study.trials()}
+        unclaimed = tracker.finished(SEARCH) & {trial.id for trial in agenda.trials}
         lacking = agenda.searches and not (folder / OPTUNA).exists()
-        if not agenda.over or lacking or unclaimed or tracker.left_alive():
+        if not agenda.over or lacking or unclaimed or tracker.left_open():
             if not joins and not agenda.over:
                 resources = stack.enter_context(connection(execution))
             seconds["ray"] = time.perf_counter() - began
@@ -181,7 +181,6 @@ def _train(
         listener = Listener(tracker, observer, checkpoints, signals, agenda)
         try:
             tracker.open(agenda.trials, {**environment(), "device": resources.device})
-            tracker.claim(study.trials())
             ended = [trial for trial in agenda.fixed if _has_ended(trial, checkpoints)]
             agenda.skip(ended)
             observer.plan(study, agenda.ready, agenda.earlier)
@@ -193,6 +192,7 @@ def _train(
                 _fit(agenda, listener, execution, resources, execution.published(study))
                 signals.deferred = False
                 signals.check()
+            tracker.claim(agenda.trials)
             if agenda.searches:
                 _keep(agenda, tracker, folder / OPTUNA)
         except BaseException:
@@ -249,14 +249,16 @@ def _fit(
 
 
 def _keep(agenda: Agenda, tracker: Tracker, path: Path) -> None:
-    """Stores what searches proposed and found as artifacts of the parent run."""
-    with tempfile.TemporaryDirectory() as folder:
-        tables = []
+    """Stores what searches proposed and found as artifacts of the parent run, and then, as a sign
+    that they are there, its Optuna studies at `path`."""
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
+        files = [Path(folder) / path.name]
         for name, text in outcomes.of(agenda.searches.values()).texts().items():
-            tables.append(Path(folder) / name)
-            tables[-1].write_text(text)
-        proposals.save(agenda.searches.values(), path)
-        tracker.log_files([path, *tables], "search")
+            files.append(Path(folder) / name)
+            files[-1].write_text(text)
+        proposals.save(agenda.searches.values(), files[0])
+        tracker.log_files(files, "search")
+        files[0].replace(path)
 
 
 def _has_ended(trial: Trial, checkpoints: Checkpoints) -> bool:

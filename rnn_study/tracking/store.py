@@ -210,10 +210,14 @@ def finished(client: MlflowClient, study_name: str, purpose: str = "") -> set[st
     return {run.data.tags[TRIAL] for run in runs if TRIAL in run.data.tags}
 
 
-def any_alive(client: MlflowClient, study_name: str) -> bool:
-    """Whether a run of a study's experiment is RUNNING, of its trials and of its declarations."""
-    runs = search_study(client, study_name, "attributes.status = 'RUNNING'")
-    return any(run.data.tags.keys() & {TRIAL, STUDY} for run in runs)
+def any_open(client: MlflowClient, study_name: str, study_id: str) -> bool:
+    """Whether a run of a study's experiment is RUNNING, of its trials and of its declarations, or
+    that of the declaration `study_id` is KILLED, as where its driver was interrupted."""
+    alive = search_study(client, study_name, "attributes.status = 'RUNNING'")
+    if any(run.data.tags.keys() & {TRIAL, STUDY} for run in alive):
+        return True
+    killed = f"attributes.status = 'KILLED' and tags.`{STUDY}` = '{study_id}'"
+    return any(True for _ in search_study(client, study_name, killed))
 
 
 def search_study(client: MlflowClient, study_name: str, condition: str) -> Iterator[Run]:

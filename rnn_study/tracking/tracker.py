@@ -31,7 +31,7 @@ from rnn_study.tracking.store import (
     STUDY,
     SUMMARY,
     TRIAL,
-    any_alive,
+    any_open,
     connect,
     create_database,
     experiment_of,
@@ -116,13 +116,13 @@ class Tracker:
         with settings():
             return self._patience.call(finished, self._client, self._study.name, purpose)
 
-    def left_alive(self) -> bool:
-        """Whether a run of the study has not ended: its driver is dead, where this one is alone.
-        Creates nothing."""
+    def left_open(self) -> bool:
+        """Whether a run of the study has not ended: its driver is dead, where this one is alone;
+        or its own was interrupted. Creates nothing."""
         if self._client is None:
             return False
         with settings():
-            return self._patience.call(any_alive, self._client, self._study.name)
+            return self._patience.call(any_open, self._client, self._study.name, self._study.id)
 
     def open(self, trials: Sequence[Trial], environment: Mapping[str, str]) -> None:
         """Makes or reopens the experiment and the parent run, and repairs what a crash left.

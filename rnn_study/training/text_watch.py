@@ -49,10 +49,10 @@ def answers(words: Sequence[str]) -> tuple[str, ...]:
 
 
 def _names(words: Sequence[str]) -> list[str]:
-    """The words as MLflow takes them in names of metrics: `<unk>` is `unk`."""
+    """The words as MLflow takes them in names of metrics, which are paths: `<unk>` is `unk`."""
     plain = [re.sub(r"[^\w.\- ]", "", word) for word in words]
     return [
-        name if name and plain.count(name) == 1 else f"word {place}"
+        name if name not in ("", ".", "..") and plain.count(name) == 1 else f"word {place}"
         for place, name in enumerate(plain)
     ]
 
