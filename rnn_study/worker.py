@@ -108,11 +108,14 @@ class Judge:
         metric = TASKS[first.task].metric
         self._rule = Rule.from_json(rule, metric, first.epochs)
         self._columns = ("epoch", "train_loss", "val_loss", metric.column)
-        states = {trial.id: checkpoints.load(trial) for trial in pack.trials}
-        self._courses = {
-            i: Course(state.history, state.finished) if state else Course({}, False)
-            for i, state in states.items()
-        }
+        self._ended: set[str] = set()
+        self._histories: dict[str, dict[str, list[float]]] = {}
+        for trial in pack.trials:
+            state = checkpoints.load(trial)
+            past = state.history if state else {}
+            self._histories[trial.id] = {c: [*past.get(c, ())] for c in self._columns}
+            if state and state.finished:
+                self._ended.add(trial.id)
         self._stopped: set[str] = set()
         self._proposals: dict[float, list[str]] = {}
         for trial in pack.trials:
@@ -122,9 +125,10 @@ class Judge:
         """(S,) bool: the members that shall leave after this epoch."""
         rows = {"epoch": epoch.number, **epoch.metrics}
         for s, trial in enumerate(epoch.trials):
-            past = self._courses[trial.id].history
-            history = {name: np.append(past.get(name, []), rows[name][s]) for name in self._columns}
-            self._courses[trial.id] = Course(history, epoch.status[s] != "training")
+            for name, values in self._histories[trial.id].items():
+                values.append(rows[name][s])
+            if epoch.status[s] != "training":
+                self._ended.add(trial.id)
         if self._rule.thresholds.keys() & set(epoch.number.tolist()):
             self._stopped |= self.hopeless()
         # parts of a pack that train by turns may have passed a threshold before it was decided
@@ -134,7 +138,12 @@ class Judge:
         """The trials of the proposals that are to be stopped."""
         found: set[str] = set()
         for ids in self._proposals.values():
-            result = self._rule.judge([self._courses[trial_id] for trial_id in ids])
+            result = self._rule.judge([self._course(trial_id) for trial_id in ids])
             if result is not None and result.stopped is not None:
                 found |= set(ids)
         return found
+
+    def _course(self, trial_id: str) -> Course:
+        """What is known of a trial."""
+        history = {name: np.array(values) for name, values in self._histories[trial_id].items()}
+        return Course(history, trial_id in self._ended)

@@ -16,8 +16,8 @@ from rnn_study.config import Pack, Trial
 from rnn_study.errors import InvalidInput
 from rnn_study.search import FIRST_SEED, Course, Result, Rule, Search, next_rule, rung_epochs
 from rnn_study.tasks import TASKS
-from rnn_study.training import Checkpoints
-from rnn_study.worker import train_pack
+from rnn_study.training import Checkpoints, Epoch
+from rnn_study.worker import Judge, train_pack
 
 pytestmark = pytest.mark.usefixtures("unchecked")
 
@@ -187,6 +187,23 @@ class TestStopping:
         for t in left:
             rest = checkpoints.load(t).history["val_loss"]
             assert rest.tobytes() == whole[t].history["val_loss"].tobytes()
+
+    def test_parts_of_a_pack_that_train_by_turns_leave_at_one_threshold(self, tmp_path):
+        """The first passes it before the second has come to it."""
+        pack = tuple(replace(TRIAL, epochs=8, seed=seed) for seed in range(4))
+        rule = Rule("mean", ACCURACY, 8, {4: 0.9})
+        judge = Judge(Pack(pack), rule.to_json(), Checkpoints(tmp_path))
+        names = ("train_loss", "val_loss", "val_accuracy")
+        left = [pack[:2], pack[2:]]
+        gone = {}
+        for number in range(1, 9):
+            for part in list(left):
+                epoch = Epoch(part, np.full(2, number), {n: np.full(2, 0.5) for n in names},
+                              ("training",) * 2)  # fmt: skip
+                if judge(epoch).all():
+                    gone[part] = number
+                    left.remove(part)
+        assert gone == {pack[2:]: 4, pack[:2]: 5}
 
 
 REFUSED = [
