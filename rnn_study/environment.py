@@ -45,6 +45,8 @@ def _git_commit() -> str:
         done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
     except FileNotFoundError:
         return "unknown: git is not installed"
+    except subprocess.TimeoutExpired:
+        return "unknown: git did not answer"
     return done.stdout.strip() or "unknown: not a git clone"
 
 

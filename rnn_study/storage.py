@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from rnn_study.errors import Away, InvalidInput
+from rnn_study.errors import Away, InvalidInput, require
 from rnn_study.training.files import Files, Folder
 
 S3 = "s3://"
@@ -38,9 +38,14 @@ def parse(address: str | Path) -> str | Path:
     text = str(address)
     if "://" not in text:
         try:
-            return Path(address).expanduser().resolve()
+            folder = Path(address).expanduser().resolve()
         except (RuntimeError, ValueError, OSError) as error:  # an unknown user, a loop of links
             raise InvalidInput("storage", text, f"{_ALLOWED} ({error})") from error
+        allowed = (
+            "use a folder without ? and % in its path, which MLflow would read as an address's"
+        )
+        require(not {*"?%"} & {*str(folder)}, "storage", str(folder), allowed)
+        return folder
     names = text.removeprefix(S3).rstrip("/").split("/")
     if not text.startswith(S3) or {"", ".", ".."} & set(names):
         raise InvalidInput("storage", text, _ALLOWED)

@@ -112,7 +112,7 @@ class TestRefusals:
         assert sorted(home.rglob("*")) == before
 
     @pytest.mark.parametrize(
-        "place", ["~nosuchuser/x", "loop/x", "s3://b//x", "s3://b/../x", "s3:///x"]
+        "place", ["~nosuchuser/x", "loop/x", "s3://b//x", "s3://b/../x", "s3:///x", "a?b", "a%20b"]
     )
     def test_storage_that_names_no_place(self, script, home, capfd, place):
         (home / "loop").symlink_to("loop")

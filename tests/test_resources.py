@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -100,3 +102,17 @@ def test_size_and_share_cannot_both_follow_from_each_other():
     with pytest.raises(InvalidInput, match=r"gpus_per_pack: 'auto' .*--pack-size"):
         Execution(gpus_per_pack="auto", pack_size="auto")
     Execution(gpus_per_pack="auto", pack_size="auto", memory_per_pack=4.0)
+
+
+def test_ray_starts_with_the_cores_that_this_process_may_use():
+    code = """
+import os
+from rnn_study.execution import Execution
+from rnn_study.scheduling.cluster import connection, local_resources
+os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+execution = Execution(ray_address="local")
+with connection(execution) as resources:
+    print(resources.cpus, local_resources(execution).cpus)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["1.0", "1.0"]

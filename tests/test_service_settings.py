@@ -14,8 +14,9 @@ REFUSED = {
     "--mlflow-port 80": "mlflow_port: 80 is not allowed; use a whole number of at least 1024",
     "--s3-port 4996": "mlflow_port: 5000 is not allowed; s3_port + 4 is the same; choose another",
     "--ray-port 5433": "ray_port: 5433 is not allowed; postgres_port is the same; choose another",
-    "--host nosuch.invalid": "host: 'nosuch.invalid' is not allowed; give an address of this",
-    "--host 203.0.113.9": "host: '203.0.113.9' is not allowed; give an address of this machine (",
+    "--host nosuch.invalid": "host: 'nosuch.invalid' is not allowed; give an IPv4 address of",
+    "--host 203.0.113.9": "host: '203.0.113.9' is not allowed; give an IPv4 address of this mach",
+    "--host ::1": "host: '::1' is not allowed; give an IPv4 address of this machine (",
     "--folder ~nosuchuser/x": "folder: '~nosuchuser/x' is not allowed; use a folder of this",
 }
 

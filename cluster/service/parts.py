@@ -22,11 +22,10 @@ def require_addresses(settings: Settings) -> None:
     where two servers would take one."""
     host = settings.host
     try:
-        family, kind, _, _, address = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)[0]
-        with closing(socket.socket(family, kind)) as probe:
-            probe.bind(address)
+        with closing(socket.socket()) as probe:
+            probe.bind((host, 0))
     except OSError as error:
-        allowed = f"give an address of this machine ({error.strerror})"
+        allowed = f"give an IPv4 address of this machine ({error.strerror})"
         raise InvalidInput("host", host, allowed) from error
     taken: dict[int, str] = {}
     for name, port in (each for make in PARTS for each in make(settings).ports().items()):

@@ -32,8 +32,8 @@ class Settings:
     folder: Path = _FOLDER
     """Folder for its data, logs and secrets; data survives a stop."""
     host: str = LOOPBACK
-    """Address at which Ray, MLflow and the object store listen; one of this machine's own where
-    other machines shall join as nodes of Ray."""
+    """IPv4 address at which Ray, MLflow and the object store listen; one of this machine's own
+    where other machines shall join as nodes of Ray."""
     names: str = ""
     """More host names by which MLflow may be called, after a comma each."""
     ray_port: int = 6379
@@ -71,7 +71,7 @@ class Settings:
     @property
     def called(self) -> str:
         """The address by which clients call."""
-        return LOOPBACK if self.host in ("0.0.0.0", "::") else self.host
+        return LOOPBACK if self.host == "0.0.0.0" else self.host
 
     @property
     def for_ray(self) -> dict[str, str]:

@@ -99,6 +99,7 @@ def connection(execution: Execution) -> Iterator[Resources]:
         local_resources(execution)  # refuses what cannot work before Ray takes its seconds to start
         ray.init(
             address="local",
+            num_cpus=_cores(),
             include_dashboard=False,
             logging_level=logging.ERROR,
             object_store_memory=128 * 2**20,  # packs exchange kilobytes
@@ -140,10 +141,17 @@ def require_device(study: Study, resources: Resources) -> None:
 
 
 def local_resources(execution: Execution) -> Resources:
-    """What Ray would find if it were started on this machine."""
+    """What Ray has when it is started on this machine."""
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    return _resources(execution, (Node(float(_cores()), float(gpus)),), smallest_gpu_here)
+
+
+def _cores() -> int:
+    """Cores of this machine for this process, by its affinity and the quota of its container."""
     cores = len(os.sched_getaffinity(0))
-    return _resources(execution, (Node(float(cores), float(gpus)),), smallest_gpu_here)
+    limit = Path("/sys/fs/cgroup/cpu.max")  # of a container, under Linux: QUOTA PERIOD
+    quota, _, period = limit.read_text().partition(" ") if limit.exists() else ("max", "", "")
+    return cores if quota == "max" else max(1, min(cores, int(quota) // int(period)))
 
 
 def _alive() -> tuple[Node, ...]:

@@ -42,6 +42,9 @@ def study_lock(folder: Path, name: str) -> Iterator[None]:
         except BlockingIOError as error:
             file.seek(0)
             raise _held(name, file.read().strip()) from error
+        except OSError as error:
+            allowed = f"use a folder whose file system has locks ({error.strerror})"
+            raise InvalidInput("storage", str(folder), allowed) from error
         file.truncate(0)
         file.write(_me())
         file.flush()

@@ -6,10 +6,7 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 from scipy import stats
-from statsmodels.formula.api import ols
-from statsmodels.stats.anova import anova_lm
 
 from rnn_study.errors import require
 from rnn_study.statistics.estimates import TAIL, Estimate
@@ -42,11 +39,11 @@ def variance_split(values: np.ndarray) -> VarianceSplit:
     require(gaps == 0, "design", f"{shape}, {gaps} missing", "use every pair once")
     if np.ptp(values) == 0:
         return VarianceSplit(*[Estimate(0.0, 0.0, 0.0)] * 3)  # sums would leave a last bit
-    data, weights = (axis.ravel() for axis in np.indices(values.shape))
-    frame = pd.DataFrame({"value": values.ravel(), "data": data, "weights": weights})
-    squares = anova_lm(ols("value ~ C(data) + C(weights)", frame).fit())["mean_sq"]
-    by_data, by_weights = float(squares["C(data)"]), float(squares["C(weights)"])
-    rest, freedom = float(squares["Residual"]), (rows - 1) * (columns - 1)
+    freedom = (rows - 1) * (columns - 1)
+    of_rows, of_columns = (values.mean(axis, keepdims=True) for axis in (1, 0))
+    by_data = float(columns * np.var(of_rows, ddof=1))  # mean squares
+    by_weights = float(rows * np.var(of_columns, ddof=1))
+    rest = float(np.sum((values - of_rows - of_columns + values.mean()) ** 2) / freedom)
     return VarianceSplit(
         _difference(by_data, rows - 1, rest, freedom, columns),
         _difference(by_weights, columns - 1, rest, freedom, rows),
