@@ -179,7 +179,7 @@ class Trial(Training):
         """Cell, length and learning rate, as people write them: `lstm, length 50, rate 0.01`."""
         return f"{self.cell}, length {self.length}, rate {self.learning_rate:g}"
 
-    @property
+    @cached_property
     def cost(self) -> float:
         """Floating-point operations of the products, if it trains to its last epoch.
 
@@ -205,7 +205,7 @@ class Pack:
         shapes = {pack_shape(trial) for trial in self.trials}
         require(len(shapes) == 1, "pack", len(shapes), "use trials of one shape")
 
-    @property
+    @cached_property
     def cost(self) -> float:
         """Floating-point operations of all its trials, at most."""
         return sum(trial.cost for trial in self.trials)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
-from small import trials
+from small import TRIAL, trials
 
 from rnn_study.config import Pack
 from rnn_study.training import Checkpoints
@@ -31,9 +33,18 @@ def test_an_epoch_is_added_in_place(members):
     assert members.histories[1]["epoch"].tolist() == [1, 2]
 
 
-def test_losses_are_read_for_a_rate_only_where_it_may_fall_on_plateaus(members):
-    members.histories = [{"val_loss": None}] * 2  # reading them would fail
-    assert members.rates(np.ones(2)).tolist() == [t.learning_rate for t in members.trials]
+def test_rates_fall_on_the_plateaus_of_each_alone_also_of_those_that_go_on():
+    trials = [replace(TRIAL, seed=seed, patience=1, decay=0.5) for seed in range(2)]
+    members = Members.start(Pack(tuple(trials)), torch.device("cpu"))
+    first = TRIAL.learning_rate
+    record(members, 1.0, 1.0)
+    record(members, 2.0, 0.5)
+    assert members.rates().tolist() == [first, first]
+    assert members.rates(np.array([2.0, 2.0])).tolist() == [first / 2, first]  # not recorded
+    assert members.rates().tolist() == [first, first]
+    left = members.keep(np.array([True, False]))
+    record(left, 2.0)
+    assert left.rates().tolist() == [first / 2]
 
 
 def test_those_that_go_on_leave_the_histories_of_all_alone(members):

@@ -22,7 +22,7 @@ from rnn_study.training.members import Members
 from rnn_study.training.noise import dropout_keys, random_bytes
 from rnn_study.training.reading import Reading, evaluate
 from rnn_study.training.replayed_reading import ReplayedReading
-from rnn_study.training.schedule import plateaus
+from rnn_study.training.schedule import Plateaus
 from rnn_study.training.streams import Streams, data_of
 from rnn_study.training.tied import TiedNetwork
 
@@ -106,9 +106,11 @@ def test_the_rate_falls_as_torch_lets_it_fall():
         theirs = torch.optim.lr_scheduler.ReduceLROnPlateau(
             optimiser, factor=0.5, patience=patience
         )
-        for n, loss in enumerate(losses, start=1):
+        plateaus = Plateaus(patience)
+        for loss in losses.tolist():
             theirs.step(loss)
-            ours = 0.5 ** plateaus(losses[:n].tolist(), patience)
+            plateaus = plateaus.after(loss)
+            ours = 0.5**plateaus.found
             assert optimiser.param_groups[0]["lr"] == ours
         assert ours < 1
 
@@ -135,7 +137,7 @@ def test_of_epochs_that_are_as_good_the_first_is_the_best(corpora):
     for epoch, value in enumerate(history[metric.column], start=1):
         members.flat.fill_(epoch)
         members.epochs = members.epochs + 1
-        members.record({metric.column: np.array([value])})
+        members.record({"val_loss": np.ones(1), metric.column: np.array([value])})
     assert (members.best == 2).all()
     assert summary(history, "unsolved", metric)["test_perplexity_at_best"] == 8
 

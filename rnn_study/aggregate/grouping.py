@@ -57,9 +57,9 @@ def check(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def metric_of(runs: pd.DataFrame) -> Metric:
-    """The metric of the one task that `runs` are of; without any run, that which has a column."""
+    """The metric of the task that `runs` are of; without any run, of the first with its column."""
     of_columns = [task for task, known in TASKS.items() if known.metric.column in runs.columns]
-    tasks = sorted(set(runs["task"])) if len(runs) else of_columns[:1]
+    tasks = sorted(set(runs["task"])) if len(runs) else (of_columns or [*TASKS])[:1]
     require(len(tasks) == 1, "runs", tasks, "choose the runs of one task")
     require_member("task", tasks[0], TASKS)
     return TASKS[tasks[0]].metric

@@ -70,6 +70,8 @@ class PackTally:
     @property
     def open_cost(self) -> float:
         """Operations that the members still need at most."""
+        if not self.reached and not self.closed:
+            return self.pack.cost  # of the many that wait, without their members
         still = [trial for trial in self.pack.trials if trial.id not in self.closed]
         return math.fsum(
             trial.cost * (1 - self.reached.get(trial.id, 0) / trial.epochs) for trial in still
@@ -78,6 +80,8 @@ class PackTally:
     @property
     def expected_cost(self) -> float:
         """Its cost, less what members saved that ended before their last epoch."""
+        if not self.closed:
+            return self.pack.cost
         return math.fsum(
             trial.cost * self.closed.get(trial.id, trial.epochs) / trial.epochs
             for trial in self.pack.trials
@@ -196,9 +200,11 @@ class Tally:
     @property
     def later_cost(self) -> float:
         """Operations of what searches will still bring, if its trials are like the others."""
-        known = [trial.cost for tally in self.packs for trial in tally.pack.trials]
-        later = self.total - self.earlier - len(known)
-        return max(later, 0) * math.fsum(known) / len(known) if known and self.searching else 0.0
+        if not self.searching or not self.packs:
+            return 0.0
+        known = sum(len(tally.pack.trials) for tally in self.packs)
+        cost = math.fsum(tally.pack.cost for tally in self.packs)
+        return max(self.total - self.earlier - known, 0) * cost / known
 
     @property
     def share(self) -> float:

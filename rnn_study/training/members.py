@@ -7,6 +7,7 @@ from array import array
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from rnn_study.training.adam import Adam
 from rnn_study.training.checkpoint import Checkpoint, Checkpoints
 from rnn_study.training.data import SplitData
 from rnn_study.training.network import Layout
-from rnn_study.training.schedule import rate
+from rnn_study.training.schedule import Plateaus, rate
 from rnn_study.training.streams import data_of
 from rnn_study.training.tied import network_of
 
@@ -57,6 +58,8 @@ class Members:
     epochs: np.ndarray
     """(S,) epochs trained so far."""
     histories: list[Growing]
+    plateaus: list[Plateaus]
+    """Of their validation losses."""
     training: SplitData
     validation: SplitData
     test: SplitData | None = None
@@ -105,6 +108,10 @@ class Members:
                 {name: array(v.dtype.char, v.tobytes()) for name, v in state.history.items()}
                 for state in begun
             ],
+            [
+                reduce(Plateaus.after, state.history.get("val_loss", ()), Plateaus(trial.patience))
+                for trial, state in zip(trials, begun, strict=True)
+            ],
             data["train"],
             data["val"],
             data.get("test"),
@@ -115,12 +122,13 @@ class Members:
     def rates(self, losses: np.ndarray | None = None) -> np.ndarray:
         """(S,) learning rates of the epoch to come; `losses`, (S,): the validation's of the last
         epoch, if that is not recorded yet."""
-        new = np.empty((len(self), 0)) if losses is None else losses[:, None]
-        found = []
-        for s, trial in enumerate(self.trials):
-            past = [*self.histories[s].get("val_loss", ()), *new[s]] if trial.patience else ()
-            found.append(rate(trial, int(self.epochs[s]), past))
-        return np.array(found)
+        so_far = self.plateaus
+        if losses is not None:
+            so_far = [each.after(loss) for each, loss in zip(so_far, losses, strict=True)]
+        return np.array([
+            rate(trial, int(epoch), each)
+            for trial, epoch, each in zip(self.trials, self.epochs, so_far, strict=True)
+        ])  # fmt: skip
 
     def record(self, metrics: dict[str, np.ndarray]) -> None:
         """Appends the metrics of the epoch that is counted, (S,) each, to the histories, and keeps
@@ -128,6 +136,8 @@ class Members:
         if self.best is not None:
             better = torch.from_numpy(self._better(metrics[self.network.task.metric.column]))
             self.best[better] = self.flat[better.to(self.flat.device)].cpu()
+        pairs = zip(self.plateaus, metrics["val_loss"], strict=True)
+        self.plateaus = [each.after(loss) for each, loss in pairs]
         rows = {"epoch": self.epochs, **metrics}
         for s, past in enumerate(self.histories):
             for name, values in rows.items():
@@ -187,6 +197,7 @@ class Members:
             adam=self.adam.keep(members),
             epochs=self.epochs[rows],
             histories=[{name: v[:] for name, v in self.histories[s].items()} for s in rows],
+            plateaus=[self.plateaus[s] for s in rows],
             training=training,
             validation=validation,
             place=self.place and self.place.keep(members),
