@@ -6,6 +6,7 @@ import os
 import shlex
 import signal
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from rnn_study.reporting.files import Written
     from rnn_study.reporting.tables import Shown
     from rnn_study.scheduling import Report
+    from rnn_study.training import Album
 
 __all__ = ["Preset", "main"]
 
@@ -108,29 +110,48 @@ def _run(request: Request, corpus: Corpus | None, question: str, again: str) -> 
 
 
 def _show(request: Request, outcome: Report, question: str, again: str) -> None:
-    """Write the tables and figures, print what a user wants to read first, and write the page."""
-    from rnn_study import aggregate, tracking
-    from rnn_study.reporting import attractors, files, language, searches, tables
+    """Print what a user wants to read first, then write tables, figures and the page."""
+    from rnn_study import tracking
+    from rnn_study.reporting import attractors, language
 
     study, execution = request.study, request.execution
     folder, uri = execution.results(study), execution.resolved_tracking_uri
-    written = files.write(outcome.runs, outcome.histories, folder)
-    found = None
-    more: dict[str, Shown] = {}
-    if study.searches():
-        written |= searches.write(study, outcome.search, folder)
-        more["learning_rates"] = searches.table(study, outcome.search)
     of_text: Mapping[str, Shown] = {}
+    found, passed = None, None
     if TASKS[study.task].reads_text:
-        of_text, made = _write_texts(request, outcome)
-        written |= made
-        more |= of_text
+        of_text = language.tables(outcome.runs, outcome.histories)
     elif study.dynamics_every:
-        found, made = _write_attractors(request, outcome)
-        written |= made
-        more["attractors"] = tables.attractors(found)
-    metric = aggregate.metric_of(outcome.runs)
+        passed = tracking.patiently(uri, tracking.read_bifurcations, outcome.runs)
+        found = attractors.attractor_table(outcome.runs, outcome.histories, passed)
     console = _console()
+    _print(console, request, outcome, of_text, found)
+    console.print("Drawing the figures ...")
+    began = time.perf_counter()
+    written, more = _write(request, outcome, of_text, found, passed)
+    _write_page(request, outcome, written, more, question, again)
+    if isinstance(execution.storage, str):
+        paths = [path for path in sorted(folder.iterdir()) if path.is_file()]
+        storage.publish(paths, execution.published(study))
+    took = time.perf_counter() - began
+    seconds = {**outcome.seconds, "wall": outcome.seconds["wall"] + took, "figures": took}
+    console.print(terminal.times(seconds, len(outcome.failures)))
+    console.print(f"Tables and figures: {execution.published(study)}", soft_wrap=True)
+    page = tracking.patiently(uri, tracking.experiment_page, study.name)
+    console.print(f"Every run, in MLflow:\n{mlflow_command(execution, page)}", soft_wrap=True)
+
+
+def _print(
+    console: Console,
+    request: Request,
+    outcome: Report,
+    of_text: Mapping[str, Shown],
+    found: pd.DataFrame | None,
+) -> None:
+    """The tables. `of_text`: those of language models; `found`: that of attractors."""
+    from rnn_study import aggregate
+    from rnn_study.reporting import attractors, language, searches
+
+    study, metric = request.study, aggregate.metric_of(outcome.runs)
     console.print()
     if study.searches():
         console.print(searches.found(study, outcome.search))
@@ -156,14 +177,39 @@ def _show(request: Request, outcome: Report, question: str, again: str) -> None:
     if outcome.failures:
         console.print(terminal.failures(outcome.trials, outcome.failures))
         console.print()
-    console.print(terminal.times(outcome.seconds, len(outcome.failures)))
-    _write_page(request, outcome, written, more, question, again)
-    if isinstance(execution.storage, str):
-        paths = [path for path in sorted(folder.iterdir()) if path.is_file()]
-        storage.publish(paths, execution.published(study))
-    console.print(f"Tables and figures: {execution.published(study)}", soft_wrap=True)
-    page = tracking.patiently(uri, tracking.experiment_page, study.name)
-    console.print(f"Every run, in MLflow:\n{mlflow_command(execution, page)}", soft_wrap=True)
+
+
+def _write(
+    request: Request,
+    outcome: Report,
+    of_text: Mapping[str, Shown],
+    found: pd.DataFrame | None,
+    passed: pd.DataFrame | None,
+) -> tuple[Written, dict[str, Shown]]:
+    """Files of tables and figures, and the tables that not every study has.
+
+    `passed`: the bifurcations, where there are `found` attractors.
+    """
+    from rnn_study import tracking
+    from rnn_study.reporting import attractors, files, language, searches, tables
+
+    study, uri = request.study, request.execution.resolved_tracking_uri
+    folder, runs = request.execution.results(study), outcome.runs
+    more = dict(of_text)
+    written = files.write(runs, outcome.histories, folder)
+    if study.searches():
+        written |= searches.write(study, outcome.search, folder)
+        more = {"learning_rates": searches.table(study, outcome.search), **more}
+
+    def album(run_id: str) -> Album | None:
+        return tracking.patiently(uri, tracking.read_album, run_id)
+
+    if TASKS[study.task].reads_text:
+        written |= language.write(of_text, runs, outcome.histories, album, folder)
+    if found is not None and passed is not None:
+        written |= attractors.write(found, runs, passed, album, folder)
+        more["attractors"] = tables.attractors(found)
+    return written, more
 
 
 def _write_page(
@@ -184,35 +230,6 @@ def _write_page(
     shown = page.Page(study, question, again, outcome.runs, more, written, made_with)
     path = shown.write(request.execution.results(study))
     tracking.describe(uri, study, shown.description(), path)
-
-
-def _write_attractors(request: Request, outcome: Report) -> tuple[pd.DataFrame, Written]:
-    """The table over the seeds, and the files of tables and figures."""
-    from rnn_study import tracking
-    from rnn_study.reporting import attractors
-
-    uri = request.execution.resolved_tracking_uri
-    return attractors.write(
-        outcome.runs,
-        outcome.histories,
-        tracking.patiently(uri, tracking.read_bifurcations, outcome.runs),
-        lambda run_id: tracking.patiently(uri, tracking.read_album, run_id),
-        request.execution.results(request.study),
-    )
-
-
-def _write_texts(request: Request, outcome: Report) -> tuple[dict[str, Shown], Written]:
-    """The tables of language models, and the files of tables and figures."""
-    from rnn_study import tracking
-    from rnn_study.reporting import language
-
-    uri = request.execution.resolved_tracking_uri
-    return language.write(
-        outcome.runs,
-        outcome.histories,
-        lambda run_id: tracking.patiently(uri, tracking.read_album, run_id),
-        request.execution.results(request.study),
-    )
 
 
 def mlflow_command(execution: Execution, page: str) -> str:

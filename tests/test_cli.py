@@ -5,6 +5,8 @@ Whole studies are in `studies/`.
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -155,6 +157,14 @@ class TestHelp:
         assert exit.value.code == 0
         assert list(home.rglob("*")) == []
         return capsys.readouterr().out
+
+    @pytest.mark.parametrize("command", ["studies/sine_wave.py", "-m rnn_study.fetch_text"])
+    def test_ends_quietly_where_nobody_reads_on(self, command):
+        line = [sys.executable, *command.split(), "--help"]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        with subprocess.Popen(line, cwd=SCRIPT.parents[1], text=True, **pipes) as process:
+            process.stdout.close()
+            assert process.stderr.read() == ""
 
     def test_fits_80_columns(self, help):
         assert max(map(len, help.splitlines())) <= 80

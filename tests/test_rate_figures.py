@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -36,6 +38,26 @@ def test_dots_are_seeds_and_bars_their_medians():
     assert bars.get_xdata().tolist() == [0.001, 0.01, 0.1, 0.3]
     np.testing.assert_allclose(bars.get_ydata(), [0.101, 0.11, 0.2, 0.4])
     assert ax.get_xscale() == "log"
+
+
+@pytest.mark.parametrize(("low", "high"), [(2e-4, 3e-3), (1e-3, 9e-3), (2.1e-3, 9e-3), (1e-5, 1.0)])
+def test_an_axis_of_many_rates_names_some_and_no_two_names_touch(low, high):
+    rows = [
+        run("lstm", length, 0, 0.5, learning_rate=rate)
+        for length in (50, 60, 70)
+        for rate in np.geomspace(low, high, 8).tolist()
+    ]
+    figure = metric_by_rate(pd.DataFrame(rows))
+    figure.draw_without_rendering()
+    axis = figure.axes[0].xaxis
+    shown = [label for label in axis.get_ticklabels(which="both") if label.get_text()]
+    boxes = sorted(label.get_window_extent().extents[[0, 2]].tolist() for label in shown)
+    left, right = figure.axes[0].get_window_extent().extents[[0, 2]]
+    inside = [box for box in boxes if left <= sum(box) / 2 <= right]
+    assert 2 <= len(inside) <= 6
+    assert all(end < start for (_, end), (start, _) in pairwise(boxes))
+    for label in shown:
+        assert label.get_text() == f"{float(label.get_text()):g}"
 
 
 def test_seeds_that_agree_stand_side_by_side_and_diverged_ones_are_crosses():

@@ -66,14 +66,15 @@ def test_a_running_study_is_shown_and_then_that_it_ended(uri, study, tmp_path, c
     newer = client.create_run(at, tags={"rnn_study.study_id": "another"})
     client.set_terminated(newer.info.run_id)
     out = printed(capsys, uri, study)
-    assert f"{study.name}: running on head.example\n  0 of 3 begun trials finished\n" in out
+    counted = "0 of 3 begun trials finished, of 6 asked for"
+    assert f"{study.name}: running on head.example\n  {counted}\n" in out
     row = next(line.split() for line in out.splitlines() if line.split()[:2] == ["lstm", "50"])
     assert row == ["lstm", "50", "0.01", "0", "2", "0", "0", "7-9"]
     assert "  trials  device " in out and "not told yet" in out and "…" not in out
     assert {*NODE.split(), *DEVICE.split()} <= {*out.split()}  # all of it, on two lines
     tracker.interrupt()
     out = printed(capsys, uri, study)
-    assert out.startswith(f"{study.name}: not running; 0 of 3 begun trials finished.")
+    assert out.startswith(f"{study.name}: not running; {counted}.")
     assert len(out.splitlines()) == 1
 
 

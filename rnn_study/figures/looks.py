@@ -13,7 +13,13 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.legend_handler import HandlerTuple
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogFormatterSciNotation
+from matplotlib.ticker import (
+    FuncFormatter,
+    LogFormatterSciNotation,
+    LogLocator,
+    MaxNLocator,
+    NullFormatter,
+)
 
 from rnn_study.tasks import Metric
 
@@ -166,6 +172,26 @@ def epoch_axis(ax: Axes, metric: Metric) -> None:
     ax.set_xlabel("epoch", fontsize=TEXT)
     if metric.goal is not None and 1000 < ax.dataLim.xmax < math.inf:
         ax.set_xscale("log")  # a seed may solve in 20 epochs, another be followed for 15,000
+    else:
+        ax.xaxis.set_major_locator(MaxNLocator("auto", integer=True, steps=[1, 2, 2.5, 5, 10]))
+
+
+def rate_axis(ax: Axes) -> None:
+    """The horizontal axis of learning rates, logarithmic, with a few plain numbers."""
+    ax.set_xscale("log")
+    ax.xaxis.set_major_locator(_FewRates())
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda rate, _: f"{rate:g}"))
+    ax.xaxis.set_minor_formatter(NullFormatter())
+    ax.tick_params("x", labelsize=SMALL)
+
+
+class _FewRates(LogLocator):
+    """Powers of ten; with more between them where fewer than two decades are shown."""
+
+    def tick_values(self, vmin: float, vmax: float) -> Any:
+        decades = math.log10(vmax / vmin) if vmin > 0 else math.inf
+        self.set_params(subs=(1, 2, 5) if decades < 1 else (1, 3) if decades < 2 else (1,))
+        return super().tick_values(vmin, vmax)
 
 
 def put_legend(owner: Axes | Figure, entries: Mapping[str, Any]) -> None:

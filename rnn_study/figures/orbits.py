@@ -57,7 +57,7 @@ def orbit_diagram_3d(
     )
     for name, axis in (("epoch", ax.xaxis), ("$y_t$", ax.yaxis), ("$y_t - y_{t-1}$", ax.zaxis)):
         axis.set_label_text(name, fontsize=TEXT)
-        axis.set_major_locator(MaxNLocator(4))
+        axis.set_major_locator(MaxNLocator(4, integer=name == "epoch"))
         axis.set_pane_color((1, 1, 1, 1))
         axis.set_tick_params(labelsize=SMALL)
     ax.set_box_aspect((1.9, 1, 1), zoom=zoom)

@@ -154,6 +154,7 @@ def scale(albums: Sequence[Album]) -> Normalize:
 def bar(figure: Figure, panels: list[Axes], norm: Normalize) -> None:
     """Adds a colour bar of epochs, as far away as labels of the panels reach, in inches."""
     away = 0.9 / figure.get_figwidth()
-    made = figure.colorbar(ScalarMappable(norm, EPOCHS), ax=panels, shrink=0.6, aspect=25, pad=away)
+    colours, ticks = ScalarMappable(norm, EPOCHS), MaxNLocator("auto", integer=True)
+    made = figure.colorbar(colours, ax=panels, shrink=0.6, aspect=25, pad=away, ticks=ticks)
     made.set_label("epoch", fontsize=TEXT)
     made.ax.tick_params(labelsize=SMALL)

@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
 
 from rnn_study import aggregate
 from rnn_study.errors import require
@@ -22,6 +21,7 @@ from rnn_study.figures.looks import (
     look,
     metric_axis,
     put_legend,
+    rate_axis,
     shade,
 )
 from rnn_study.phrases import label
@@ -29,7 +29,7 @@ from rnn_study.phrases import label
 SEARCH: Final = "search"
 """The `purpose` of runs that a search tried."""
 MOST_NAMED: Final = 3
-"""Up to as many rates have a tick each; more have an axis of powers of ten."""
+"""Up to as many rates have a tick each; more have an axis of few plain numbers."""
 THICK: Final[dict[str, Any]] = {"markersize": 13, "markeredgewidth": 1.6}
 THIN: Final[dict[str, Any]] = {"markersize": 13, "markeredgewidth": 0.7}
 """The bars of medians: those of a search's seeds are thin."""
@@ -52,7 +52,7 @@ def metric_by_rate(runs: pd.DataFrame, metric: str | None = None) -> Figure:
     size = (max(1.5 + 1.9 * columns, 5.4), 1.1 + 1.6 * rows)
     figure = Figure(figsize=size, layout="constrained")
     panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-    panels[0, 0].set_xscale("log")  # of all at once, while they are empty
+    rate_axis(panels[0, 0])  # of all at once, while they are empty
     if known.logarithmic:
         panels[0, 0].set_yscale("log")
     rates = sorted(set(ended["learning_rate"]))
@@ -72,7 +72,6 @@ def metric_by_rate(runs: pd.DataFrame, metric: str | None = None) -> Figure:
             panel.set_title(f"{label(cell)}, length {length}", fontsize=TEXT)
         metric_axis(panel, known, "", empty, name_it=row[1] == columns - 1)
         panel.tick_params(labelsize=SMALL)
-        panel.xaxis.set_minor_formatter(NullFormatter())
     searched = (ended["purpose"] == SEARCH).to_numpy()
     if not searched.all():
         entries |= {"a seed": dot("o", "black"), "median": dot("_", "black", **THICK)}

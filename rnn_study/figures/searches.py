@@ -10,7 +10,17 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from rnn_study.cells import CELLS
-from rnn_study.figures.looks import DOTTED, GREY, TEXT, dot, look, metric_axis, put_legend, shade
+from rnn_study.figures.looks import (
+    DOTTED,
+    GREY,
+    TEXT,
+    dot,
+    look,
+    metric_axis,
+    put_legend,
+    rate_axis,
+    shade,
+)
 from rnn_study.phrases import label
 from rnn_study.tasks import Metric
 
@@ -50,7 +60,7 @@ def objective_by_rate(
             textcoords="offset points", fontsize=TEXT - 2,
         )  # fmt: skip
     metric_axis(ax, metric, f"validation {metric.title}", seeds.empty, name_it=legend)
-    ax.set_xscale("log")
+    rate_axis(ax)
     ax.set_xlabel("learning rate", fontsize=TEXT)
     if legend:
         put_legend(ax, _legend(proposals))

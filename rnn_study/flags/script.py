@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import fields, make_dataclass
 from typing import Any, TypeVar, get_type_hints
 
@@ -43,18 +45,40 @@ def parse(settings: type[T], text: str, argv: Sequence[str]) -> T:
     defaults: Any = fields(settings)  # type: ignore[arg-type]
     flags = [flag(f.name, hints[f.name], f.default, docs[f.name]) for f in defaults]
     command: Any = make_dataclass("Command", flags)
-    if {"-h", "--help"} & set(argv):
-        print(wrapped(text), end="\n\n")
-    made, unknown = tyro.cli(
-        command,
-        prog=f"python {sys.argv[0]}",
-        args=argv,
-        return_unknown_args=True,
-        config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
-    )
+    with until_the_reader_leaves():
+        if {"-h", "--help"} & set(argv):
+            print(wrapped(text), end="\n\n")
+        made, unknown = tyro.cli(
+            command,
+            prog=program(),
+            args=argv,
+            return_unknown_args=True,
+            config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
+        )
     if unknown:
         raise InvalidInput("argument", unknown[0], nearest(unknown[0], (f.name for f in defaults)))
     return settings(**{name: checked(name, value) for name, value in vars(made).items()})
+
+
+def program() -> str:
+    """What was typed to start this: `python FILE`, or `python -m MODULE`."""
+    module = sys.modules["__main__"].__spec__
+    if module is None:
+        return f"python {sys.argv[0]}"
+    return f"python -m {module.name.removesuffix('.__main__')}"
+
+
+@contextmanager
+def until_the_reader_leaves() -> Iterator[None]:
+    """Around a help text: `head` or a pager may have enough before its end."""
+    try:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(OK) from None
 
 
 def wrapped(text: str) -> str:

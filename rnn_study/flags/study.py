@@ -6,7 +6,6 @@ the dataclasses check them.
 
 from __future__ import annotations
 
-import sys
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, make_dataclass, replace
@@ -22,6 +21,7 @@ from rnn_study.config import Study, Training
 from rnn_study.errors import InvalidInput, require_member
 from rnn_study.execution import Execution
 from rnn_study.flags.fields import explained, flag, nearest
+from rnn_study.flags.script import program, until_the_reader_leaves
 from rnn_study.flags.words import Range, checked
 from rnn_study.phrases import count
 from rnn_study.search import Search
@@ -90,15 +90,16 @@ def parse(presets: Mapping[str, Preset], question: str, argv: Sequence[str]) -> 
         (title, section, field(default_factory=section)) for title, section in sections.items()
     ]
     command: Any = make_dataclass("Command", [preset_flag, data, dry_run, status, *nested])
-    if {"-h", "--help"} & set(argv):
-        _introduce(presets, question)
-    made, unknown = tyro.cli(
-        command,
-        prog=_program(),
-        args=argv,
-        return_unknown_args=True,
-        config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
-    )
+    with until_the_reader_leaves():
+        if {"-h", "--help"} & set(argv):
+            _introduce(presets, question)
+        made, unknown = tyro.cli(
+            command,
+            prog=program(),
+            args=argv,
+            return_unknown_args=True,
+            config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
+        )
     if unknown:
         options = [f"search_{name}" for name in searching]
         known = ["preset", "data", "dry_run", "status", *grid, *options, *training, *placement]
@@ -163,7 +164,7 @@ def _introduce(presets: Mapping[str, Preset], question: str) -> None:
     console.print(table)
     console.print("\n[bold]examples[/]")
     for options, meaning in _EXAMPLES:
-        line = f"{_program()} {options}".strip()
+        line = f"{program()} {options}".strip()
         pieces = textwrap.wrap(line, 74, break_long_words=False, break_on_hyphens=False)
         console.print(f"  [dim]# {meaning}[/]")
         console.print("  " + " \\\n      ".join(pieces), markup=False, soft_wrap=True)
@@ -187,7 +188,3 @@ def _size(study: Study) -> str:
     axes = ((study.cells, "cell"), (study.lengths, "length"), (study.seeds, "seed"))
     grid = " x ".join(count(len(values), what) for values, what in axes)
     return f"{grid}, {study.epochs:,} epochs, hidden {study.hidden}"
-
-
-def _program() -> str:
-    return f"python {sys.argv[0]}"

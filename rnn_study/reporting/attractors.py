@@ -122,18 +122,17 @@ def found(table: pd.DataFrame, probe: str) -> Group:
 
 
 def write(
+    table: pd.DataFrame,
     runs: pd.DataFrame,
-    histories: Mapping[str, pd.DataFrame],
     bifurcations: pd.DataFrame,
     albums: Albums,
     folder: Path,
-) -> tuple[pd.DataFrame, files.Written]:
-    """Writes tables and figures into `folder`; returns the table over the seeds, and their paths.
+) -> files.Written:
+    """Writes tables and figures into `folder`; returns their paths. `table`: `attractor_table`.
 
     attractors as CSV, Markdown and LaTeX; bifurcations.csv; orbits as PNG and PDF, and orbits_CELL
     for tasks with several outputs.
     """
-    table = attractor_table(runs, histories, bifurcations)
     paths = files.write_table(folder / "attractors", tables.attractors(table))
     of_runs = runs[["trial_id", "cell", "length", "learning_rate", "seed"]]
     listed = of_runs.merge(bifurcations, on="trial_id").drop(columns="trial_id")
@@ -149,7 +148,7 @@ def write(
                 figure = figures.portraits.all_pairs(title, trial, album)
                 caption = f"{title}: orbits of every output under every input, against the epoch."
                 paths |= files.write_figure(folder / f"orbits_{trial.cell}", figure, caption)
-    return table, paths
+    return paths
 
 
 def _drawn(runs: pd.DataFrame, albums: Albums) -> dict[str, tuple[Trial, Album]]:

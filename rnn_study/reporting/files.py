@@ -36,14 +36,14 @@ def notes(metric: Metric) -> dict[str, str]:
     solved = f"seeds that reached {value} {'one' if metric.goal == 1 else metric.goal}"
     return {
         "length_table": (
-            f"Median and best {value} over the seeds, and "
+            f"Median and best {value} over the seeds, each at its last epoch, and "
             + ("seeds solved." if goal else "their number.")
         ),
         "seed_sensitivity": (
             f"Solved: {solved}, with the exact 95% interval of their share (Clopper-Pearson). "
             * goal
-            + f"Min to max: {value} over the seeds; q1 and q3: quartiles; IQM: interquartile mean, "
-            + "with its 95% interval (bootstrap) from six seeds on. "
+            + f"Min to max: {value} over the seeds, each at its last epoch; q1 and q3: quartiles; "
+            + "IQM: interquartile mean, with its 95% interval (bootstrap) from six seeds on. "
             + "Epochs to solve: median and, from six seeds on, 95% interval, unsolved seeds "
             "counted as censored (Kaplan-Meier); "
             "\N{GREATER-THAN SIGN} where fewer than half had solved by then. "

@@ -157,19 +157,23 @@ def of_repetitions(rows: pd.DataFrame) -> dict[str, Shown]:
 
 
 def write(
-    runs: pd.DataFrame, histories: Mapping[str, pd.DataFrame], albums: Albums, folder: Path
-) -> tuple[dict[str, Shown], files.Written]:
-    """Writes tables and figures into `folder`; returns the tables, and all paths.
+    found: Mapping[str, Shown],
+    runs: pd.DataFrame,
+    histories: Mapping[str, pd.DataFrame],
+    albums: Albums,
+    folder: Path,
+) -> files.Written:
+    """Writes tables and figures into `folder`; returns their paths. `found`: `tables`.
 
     perplexity and repetition as CSV, Markdown and LaTeX; texts.csv, a row a text that was fed back;
     repetition, orbits and orbits_CELL, and these with the change in a step (`_2d`), as PNG and PDF.
     """
-    found, paths = tables(runs, histories), files.Written()
+    paths = files.Written()
     for name, shown in found.items():
         paths |= files.write_table(folder / name, shown)
     rows = repetitions(runs, histories)
     if not len(rows):
-        return found, paths
+        return paths
     text = rows.to_csv(index=False, lineterminator="\n")
     paths[files.write_text(folder / "texts.csv", text)] = ""
     drawn = _drawn(runs, albums)
@@ -196,7 +200,7 @@ def write(
                     "back, against the epoch."
                 )
                 paths |= files.write_figure(folder / f"orbits_{trial.cell}{end}", figure, caption)
-    return found, paths
+    return paths
 
 
 def printed(found: Mapping[str, Shown]) -> Group:

@@ -99,7 +99,8 @@ def cell_comparison(table: pd.DataFrame, metric: Metric, rates: bool) -> Shown:
         columns["log-rank p"] = lambda row: p_value(row["log_rank"])
         columns["adjusted p"] = lambda row: p_value(row["log_rank_holm"])
         note += (
-            " Log-rank p: that both solve at the same pace; adjusted for the number of rows (Holm)."
+            " Log-rank p: that both solve at the same pace, n/a where no seed solved; adjusted for "
+            "the number of rows (Holm)."
         )
     text = as_text(table, columns)
     hidden = [] if rates else ["learning rate", "other learning rate"]
@@ -124,7 +125,8 @@ def seeds_needed(runs: pd.DataFrame, metric: Metric) -> Shown:
         "Widths of the 95% intervals, and about how many seeds would make them as narrow as "
         f"wanted: that of the interquartile mean (IQM) of the validation {metric.title}"
         + (", in % of it" if metric.relative else "")
-        + (", and that of the share solved." if metric.goal is not None else ".")
+        + (", and that of the share solved" if metric.goal is not None else "")
+        + ". N/a: these seeds do not differ, or are too few to tell; or a million would not do."
     )
     return Shown(table, as_text(table, columns), note)
 

@@ -70,7 +70,7 @@ def plan(
     facts = {
         "a trial": f"at most {study.epochs:,} epochs, hidden {study.hidden}, batch {study.batch}",
         "resources": resources,
-        "time": "not known here" if seconds is None else f"about {about(seconds)} at most",
+        "time": "not known here" if seconds is None else f"about {about(seconds)} at most to train",
         "results": execution.published(study),
         "tracking": without_password(execution.resolved_tracking_uri),
     }
@@ -107,7 +107,8 @@ def length_table(table: pd.DataFrame, metric: Metric) -> Group:
             block.add_row(*key, *values)
         blocks.append(layout.indented(block))
     title = layout.title(f"Validation {metric.title} over the seeds, by sequence length")
-    return Group(title, *blocks)
+    note = "\n  Of every seed at its last epoch; best: of the seeds."
+    return Group(title, *blocks, Text(note, style="dim"))
 
 
 def seed_sensitivity(table: pd.DataFrame, metric: Metric) -> Group:
@@ -172,7 +173,7 @@ def _columns(metric: Metric) -> dict[str, _Column]:
 
 
 def _sensitivity_rows(metric: Metric, header: bool = False) -> Table:
-    """A table for one section; all have the same columns, and the first has their titles."""
+    """A table for one section, of the columns that all have; the first shows their titles."""
     gap = 1 if metric.logarithmic and metric.goal is not None else 2  # all fit in 80 columns
     rows = Table(
         box=None, padding=(0, gap, 0, 0), pad_edge=False, header_style="dim", show_header=header
@@ -202,7 +203,7 @@ def cell_comparison(table: pd.DataFrame, metric: Metric) -> Group:
         rows.add_row(*map(_plain, key[:-sides]), *values)
     note = "  better: the probability, ties counted half, with its 95% interval."
     if goal:
-        note += "\n  p: that both solve as fast (log-rank), adjusted for all rows (Holm)."
+        note += "\n  p: that both solve as fast (log-rank, adjusted by Holm); -: no seed solved."
     title = layout.title("How often a seed of one cell does better than a seed of another")
     return Group(title, layout.indented(rows), Text(f"\n{note}", style="dim"))
 
@@ -242,11 +243,13 @@ def failures(trials: Sequence[Trial], reasons: Mapping[str, str]) -> Group:
 
 
 def times(seconds: Mapping[str, float], failed: int = 0) -> str:
-    """Where the wall time went, from `scheduling.Report.seconds`; `failed` trials took some too."""
-    wall, ray, train, log = (_seconds(seconds[name]) for name in ("wall", "ray", "train", "log"))
+    """Where the wall time went: `Report.seconds`, and `figures`; `failed` trials took some too."""
+    names = ("wall", "ray", "train", "log", "figures")
+    wall, ray, train, log, figures = (_seconds(seconds[name]) for name in names)
     if not seconds["train"] and not failed:
         return f"Took {wall}; every trial had finished earlier."
-    return f"Took {wall}: Ray started within {ray}, packs trained {train}, logging {log}."
+    parts = f"Ray started within {ray}, packs trained {train}, logging {log}, figures {figures}"
+    return f"Took {wall}: {parts}."
 
 
 def without_password(uri: str) -> str:

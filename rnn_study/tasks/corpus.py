@@ -117,7 +117,10 @@ def read_texts(folder: Path) -> dict[str, str]:
     no <unk>.
     """
     texts = {}
-    allowed = "use a folder with train.txt, valid.txt and test.txt"
+    allowed = (
+        "use a folder with train.txt, valid.txt and test.txt, "
+        "such as python -m rnn_study.fetch_text makes"
+    )
     require(folder.is_dir(), "data", str(folder), allowed)
     for split in SPLITS:
         path = folder / f"{split}.txt"
