@@ -173,7 +173,12 @@ def epoch_axis(ax: Axes, metric: Metric) -> None:
     if metric.goal is not None and 1000 < ax.dataLim.xmax < math.inf:
         ax.set_xscale("log")  # a seed may solve in 20 epochs, another be followed for 15,000
     else:
-        ax.xaxis.set_major_locator(MaxNLocator("auto", integer=True, steps=[1, 2, 2.5, 5, 10]))
+        ax.xaxis.set_major_locator(whole_epochs())
+
+
+def whole_epochs() -> MaxNLocator:
+    """Ticks where Matplotlib puts them by default, but never between two epochs."""
+    return MaxNLocator("auto", integer=True, steps=[1, 2, 2.5, 5, 10])
 
 
 def rate_axis(ax: Axes) -> None:

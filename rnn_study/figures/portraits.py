@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from rnn_study.config import Trial
-from rnn_study.figures.looks import LOOKS, SMALL, TEXT
+from rnn_study.figures.looks import LOOKS, SMALL, TEXT, whole_epochs
 from rnn_study.figures.orbits import EPOCHS, orbit_diagram_3d
 from rnn_study.phrases import named
 from rnn_study.tasks import sequence_task
@@ -154,7 +154,7 @@ def scale(albums: Sequence[Album]) -> Normalize:
 def bar(figure: Figure, panels: list[Axes], norm: Normalize) -> None:
     """Adds a colour bar of epochs, as far away as labels of the panels reach, in inches."""
     away = 0.9 / figure.get_figwidth()
-    colours, ticks = ScalarMappable(norm, EPOCHS), MaxNLocator("auto", integer=True)
-    made = figure.colorbar(colours, ax=panels, shrink=0.6, aspect=25, pad=away, ticks=ticks)
+    place: dict[str, Any] = {"shrink": 0.6, "aspect": 25, "pad": away, "ticks": whole_epochs()}
+    made = figure.colorbar(ScalarMappable(norm, EPOCHS), ax=panels, **place)
     made.set_label("epoch", fontsize=TEXT)
     made.ax.tick_params(labelsize=SMALL)
