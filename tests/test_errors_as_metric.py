@@ -120,7 +120,8 @@ class TestTables:
     def test_missing_runs_leave_gaps(self) -> None:
         runs = pd.DataFrame([sine("lstm", length=50), sine("orthogonal"), sine(status="KILLED")])
         text = printed(terminal.length_table(aggregate.length_table(runs), ERROR))
-        *_, first, second = text.splitlines()
+        *_, first, second, _, note = text.splitlines()
+        assert note == "  Of every seed at its last epoch; best: of the seeds."
         assert first == "      50    0.10    0.10      1       -       -      -"
         assert second == "     100       -       -      0    0.10    0.10      1"
 
@@ -135,7 +136,8 @@ def test_files_speak_of_errors(tmp_path) -> None:
         (tmp_path / f"{name}.md").read_text() for name in ("length_table", "seed_sensitivity")
     )
     assert "| 1.4e-2 |" in " ".join(lengths.split()) and "n/a" in lengths
-    assert lengths.endswith("best validation mean square error over the seeds, and their number.\n")
+    what = "best validation mean square error over the seeds, each at its last epoch, and their"
+    assert lengths.endswith(f"{what} number.\n")
     for text in (lengths, seeds):
         assert not [word for word in ("olve", "ccuracy", "Kaplan", "nan") if word in text]
     (head, *_) = (tmp_path / "length_table.csv").read_text().splitlines()

@@ -104,6 +104,7 @@ def test_size_and_share_cannot_both_follow_from_each_other():
     Execution(gpus_per_pack="auto", pack_size="auto", memory_per_pack=4.0)
 
 
+@pytest.mark.slow  # Ray takes its time
 def test_ray_starts_with_the_cores_that_this_process_may_use():
     code = """
 import os
