@@ -89,13 +89,13 @@ class Study(Training):
         searches = self.searches()
         for search in searches.values():
             search.check(TASKS[self.task].metric, self.seeds)
-        self._check_size(sum(search.size for search in searches.values()))
+        self._check_size()
         self.trials({condition: search.low for condition, search in searches.items()})  # check all
 
-    def _check_size(self, searched: int) -> None:
-        """Refuses more trials than `MOST`, of which `searched` are those of searches."""
+    def _check_size(self) -> None:
+        """Refuses more trials than `MOST`, those of searches among them."""
         axes = (self.cells, self.lengths, self.seeds)
-        count = math.prod(map(len, axes)) * self.data_seeds + searched
+        count = math.prod(map(len, axes)) * self.data_seeds + self.searching
         allowed = f"use fewer cells, lengths, seeds, data seeds and rates to search: at most {MOST}"
         require(count <= MOST, "trials", count, allowed)
 
@@ -170,6 +170,11 @@ class Study(Training):
     def size(self) -> int:
         """Trials of its tables."""
         return len(self.trials(dict.fromkeys(self.searches(), 1.0)))
+
+    @property
+    def searching(self) -> int:
+        """Trials that its searches propose at most, beside those of its tables."""
+        return sum(search.size for search in self.searches().values())
 
     @property
     def id(self) -> str:

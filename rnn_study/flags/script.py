@@ -45,19 +45,30 @@ def parse(settings: type[T], text: str, argv: Sequence[str]) -> T:
     defaults: Any = fields(settings)  # type: ignore[arg-type]
     flags = [flag(f.name, hints[f.name], f.default, docs[f.name]) for f in defaults]
     command: Any = make_dataclass("Command", flags)
-    with until_the_reader_leaves():
+    made, unknown = split(command, argv, lambda: print(wrapped(text), end="\n\n"))
+    if unknown:
+        raise InvalidInput("argument", unknown[0], nearest(unknown[0], (f.name for f in defaults)))
+    return settings(**{name: checked(name, value) for name, value in vars(made).items()})
+
+
+def split(
+    command: Any, argv: Sequence[str], introduce: Callable[[], None]
+) -> tuple[Any, list[str]]:
+    """An instance of the dataclass `command`, whose fields are flags, and the words that are none.
+
+    `introduce`: prints what goes above the flags in `--help`, after which SystemExit is raised.
+    """
+    with _until_the_reader_leaves():
         if {"-h", "--help"} & set(argv):
-            print(wrapped(text), end="\n\n")
-        made, unknown = tyro.cli(
+            introduce()
+        made: tuple[Any, list[str]] = tyro.cli(
             command,
             prog=program(),
             args=argv,
             return_unknown_args=True,
             config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
         )
-    if unknown:
-        raise InvalidInput("argument", unknown[0], nearest(unknown[0], (f.name for f in defaults)))
-    return settings(**{name: checked(name, value) for name, value in vars(made).items()})
+    return made
 
 
 def program() -> str:
@@ -69,7 +80,7 @@ def program() -> str:
 
 
 @contextmanager
-def until_the_reader_leaves() -> Iterator[None]:
+def _until_the_reader_leaves() -> Iterator[None]:
     """Around a help text: `head` or a pager may have enough before its end."""
     try:
         try:

@@ -21,7 +21,7 @@ from rnn_study.config import Study, Training
 from rnn_study.errors import InvalidInput, require_member
 from rnn_study.execution import Execution
 from rnn_study.flags.fields import explained, flag, nearest
-from rnn_study.flags.script import program, until_the_reader_leaves
+from rnn_study.flags.script import program, split
 from rnn_study.flags.words import Range, checked
 from rnn_study.phrases import count
 from rnn_study.search import Search
@@ -90,16 +90,7 @@ def parse(presets: Mapping[str, Preset], question: str, argv: Sequence[str]) -> 
         (title, section, field(default_factory=section)) for title, section in sections.items()
     ]
     command: Any = make_dataclass("Command", [preset_flag, data, dry_run, status, *nested])
-    with until_the_reader_leaves():
-        if {"-h", "--help"} & set(argv):
-            _introduce(presets, question)
-        made, unknown = tyro.cli(
-            command,
-            prog=program(),
-            args=argv,
-            return_unknown_args=True,
-            config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
-        )
+    made, unknown = split(command, argv, lambda: _introduce(presets, question))
     if unknown:
         options = [f"search_{name}" for name in searching]
         known = ["preset", "data", "dry_run", "status", *grid, *options, *training, *placement]

@@ -107,7 +107,7 @@ class Tally:
         """Trials that search for learning rates, of `total`."""
 
     def plan(self, study: Study, packs: Sequence[Pack], finished: int) -> None:
-        self.searching = sum(search.size for search in study.searches().values())
+        self.searching = study.searching
         self.name, self.total, self.earlier = study.name, study.size + self.searching, finished
         self._searched = {*study.searches()}
         self.goal = TASKS[study.task].metric.goal is not None

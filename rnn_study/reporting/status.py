@@ -24,9 +24,8 @@ def show(study: Study, status: Status | None, now: float | None = None) -> Text 
     runs, now = status.runs, time.time() if now is None else now
     counts = runs["status"].value_counts()
     done, running = int(counts.get("FINISHED", 0)), int(counts.get("RUNNING", 0))
-    asked = study.size + sum(search.size for search in study.searches().values())
     begun = count(len(runs), "begun trial")
-    trials = f"{done} of {begun} finished, of {asked} asked for"
+    trials = f"{done} of {begun} finished, of {study.size + study.searching} asked for"
     quiet = now - status.heard if status.heard is not None else None
     if not status.running:
         return Text(f"{study.name}: not running; {trials}.")

@@ -62,10 +62,9 @@ def plan(
             )
     waiting = sum(len(pack.trials) for pack in packs)
     todo = f"{waiting} to train in {count(len(packs), 'pack')}" if packs else "nothing to train"
-    searching = sum(search.size for search in study.searches().values())
-    every = count(study.size + searching, "trial")
-    every += f" ({searching} to search learning rates)" * bool(searching)
-    todo += " first" * bool(searching and packs)
+    every = count(study.size + study.searching, "trial")
+    every += f" ({study.searching} to search learning rates)" * bool(study.searching)
+    todo += " first" * bool(study.searching and packs)
     head = f"{study.name}: {every}, {finished} finished, {todo}"
     facts = {
         "a trial": f"at most {study.epochs:,} epochs, hidden {study.hidden}, batch {study.batch}",

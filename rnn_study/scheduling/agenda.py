@@ -202,7 +202,7 @@ class Agenda:
         return missing
 
     def _add(self, jobs: Iterable[Job]) -> list[Job]:
-        """Makes them due, and returns them, the costliest first."""
-        new = sorted(jobs, key=lambda job: -job.pack.cost)
+        """Makes them due, and returns them."""
+        new = list(jobs)
         self._ready = sorted([*self._ready, *new], key=lambda job: -job.pack.cost)
         return new
